@@ -93,7 +93,12 @@ def is_first_of_its_bundle(change: Change, among: Iterable[Change]) -> bool:
 
 def spoken_for(change: Change) -> Slot:
     """Return the place under which a change is spoken of: of a bundle that of the last part, which users ask."""
-    return Slot.of(change.environment, change.bundle.models[-1], change.section) if change.bundle else change.slot
+    return spoken_slot(change.slot, change.bundle)
+
+
+def spoken_slot(slot: Slot, bundle: Bundle | None) -> Slot:
+    """Return the place under which what is in ``slot`` is spoken of, in this bundle where it is a part of one."""
+    return Slot(slot.environment, bundle.models[-1], slot.lane) if bundle else slot
 
 
 def entries_of(bundle: Bundle | None) -> dict[str, Entry]:
@@ -110,4 +115,4 @@ def blamed(slot: Slot, entry: Entry, bundle: Bundle | None) -> Release:
     if bundle is None:
         return entry.in_slot(slot)
     last = entries_of(bundle)[bundle.models[-1]]
-    return replace(last.in_slot(Slot(slot.environment, bundle.models[-1], slot.lane)), digest=bundle.digest)
+    return replace(last.in_slot(spoken_slot(slot, bundle)), digest=bundle.digest)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from bot.domain.bundled import spoken_slot
 from bot.domain.desired import Section
-from bot.domain.evidence import Evidence, newest_for
+from bot.domain.evidence import Evidence
 from bot.domain.names import short
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Release, Slot
@@ -158,7 +159,8 @@ def _evidence(ledger: Ledger, awaited: Awaited, pull: PullRequest) -> Evidence |
     slot = awaited.slot(ledger.environment)
     found = ledger.evidence_of(slot, awaited.digest)
     if awaited.run:
-        return newest_for(found, Release(slot, awaited.version, awaited.digest, awaited.run))
+        release = Release(slot, awaited.version, awaited.digest, awaited.run)
+        return next((one for one in found if one.covers(release)), None)
     # The commit pins the entry, and so does main, which was checked again.
     return next((one for one in found if one.head == pull.head or one.pull_request is None), None)
 
@@ -166,7 +168,7 @@ def _evidence(ledger: Ledger, awaited: Awaited, pull: PullRequest) -> Evidence |
 def _ended(platform: Platform, record: DeploymentRecord) -> Ended:
     reverts: list[str] = []
     if record.outcome in ("put back", "failed"):
-        branch = revert_branch(record.slot)
+        branch = revert_branch(spoken_slot(record.slot, record.bundle))
         found = platform.github.open_pull_requests(prefix=branch)
         reverts = [pull.url for pull in found if pull.branch == branch]
     said, next_step = words.what_happened(record), words.way_back(record, reverts)

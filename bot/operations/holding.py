@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bot.domain.bundled import together
 from bot.domain.desired import Desired, Entry, Section
 from bot.domain.hold import Held
 from bot.domain.plan import Live, in_service, plan
@@ -80,7 +81,9 @@ def what_was_asked(platform: Platform, entries: Mapping[tuple[Section, str], Ent
 
 def _asked(platform: Platform, routes: RouteTable, desired: Desired) -> Asked:
     todo = plan(desired, Live(routes, {}, {}, {}), known={})
-    return Asked(desired, tuple(held_among(admit_all(Past(platform), todo.changes))))
+    name = platform.environment
+    asked = together(todo.changes, {name: desired}, {name: platform.settings.bundles})
+    return Asked(desired, tuple(held_among(admit_all(Past(platform), asked))))
 
 
 def as_github_tells(

@@ -67,7 +67,7 @@ def checked_in(ledger: Ledger, change: Change) -> int | None:
     """Return the pull request in which the change was checked: that of a person has any branch."""
     if change.release is None:
         return None
-    evidence = ledger.evidence(change.release)
+    evidence = ledger.evidence(change.release, change.bundle)
     return evidence.pull_request if evidence is not None else None
 
 

@@ -9,7 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bot.concurrency import background
-from bot.domain.desired import Desired
+from bot.domain.bundled import together
+from bot.domain.desired import Change, Desired
 from bot.domain.hold import Held
 from bot.domain.journal import Journal
 from bot.domain.plan import Live, Plan, in_service, plan
@@ -176,7 +177,11 @@ def _from_records(
     """
     past = Past(platform)
     try:
-        held = tuple(held_among(admit_all(past, todo.changes if isinstance(main, Main) else ())))
+        asked: Sequence[Change] = ()
+        if isinstance(main, Main):
+            name, settings = platform.environment, platform.settings
+            asked = together(todo.changes, {name: main.desired}, {name: settings.bundles})
+        held = tuple(held_among(admit_all(past, asked)))
         found = FromRecords(past.quarantined, held, last_failed(past.newest(LOOKED_BACK)))
     except PromobotError as error:
         return FromRecords(why_not=str(error))

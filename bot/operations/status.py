@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from bot.concurrency import SERVERS, map_concurrent
+from bot.domain.bundle import Bundle
+from bot.domain.bundled import bundle_in
 from bot.domain.desired import SECTIONS, Change, Desired, Section
 from bot.domain.hold import Held
 from bot.domain.journal import Journal
 from bot.domain.names import short
-from bot.domain.plan import Live, serves
+from bot.domain.plan import Live, in_service, serves
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Slot
 from bot.domain.underway import step_of
@@ -79,6 +81,8 @@ class Status:
     """The newest deployment that failed, where nothing of its model was deployed since."""
     silent: Mapping[str, datetime | None] = field(default_factory=dict)
     """The servers that do not answer, and since when, as far as earlier looks saw it."""
+    bundles: tuple[Bundle, ...] = ()
+    """The bundles in service, with what each has of its parts."""
 
     @property
     def in_sync(self) -> bool:
@@ -136,8 +140,18 @@ def looked(platform: Platform, watched: Watched | None = None) -> Look:
         underway_since=_underway_since(seen.journal),
         failed=seen.records.failed,
         silent=seen.silences,
+        bundles=tuple(_bundles(seen)),
     )
     return Look(found, seen.live, known.desired if known else None)
+
+
+def _bundles(seen: Seen) -> Iterator[Bundle]:
+    served = in_service(seen.live.routes, {})
+    for name, parts in seen.settings.bundles.items():
+        for section in SECTIONS:
+            found = bundle_in(served.section(section), name, parts)
+            if found.parts:
+                yield found
 
 
 def differences_of(seen: Seen) -> list[Difference]:

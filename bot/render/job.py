@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bot.domain.bundled import spoken_slot
 from bot.domain.desired import Change
 from bot.domain.record import DeploymentRecord, is_failed_rollback
 from bot.domain.scope import revert_branch
@@ -299,7 +300,7 @@ def _notes(done: Deployed) -> Iterable[Annotation]:
 
 
 def _revert(done: Deployed, of: DeploymentRecord | Change) -> str:
-    return done.reverts.get(revert_branch(of.slot), "")
+    return done.reverts.get(revert_branch(spoken_slot(of.slot, of.bundle)), "")
 
 
 def _is_alone(done: Deployed) -> bool:

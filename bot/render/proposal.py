@@ -351,13 +351,13 @@ def revert_title(change: Change, back: Entry | None) -> str:
     what = f" {change.after.version}" if change.after else ""
     section = " shadow" if change.section == "shadow" else ""
     if change.bundle is not None:
-        target = f"back to {_parts(change.left)}"
+        target = f"back to {parts_of(change.left)}"
         which = f"{change.bundle.name} {short(change.bundle.digest)}"
         return f"Revert{section} bundle {which} in {change.environment}: {target}"
     return f"Revert{section} {change.model}{what} in {change.environment}: {target}"
 
 
-def _parts(bundle: Bundle | None) -> str:
+def parts_of(bundle: Bundle | None) -> str:
     """Name the parts of a bundle, with their versions."""
     return ", ".join(f"{part.model} {part.version}" for part in bundle.parts) if bundle else "nothing"
 
@@ -429,8 +429,8 @@ def _goes_back(change: Change, back: Entry | None, *, is_back: bool) -> str:
     now = f"version {change.after.version}" if change.after else "no version"
     subject = change.model
     if change.bundle is not None:
-        subject, now = f"The bundle {change.bundle.name}", _parts(change.bundle)
-        target = f"{_parts(change.left)}, which were verified here together" if back else "no version"
+        subject, now = f"The bundle {change.bundle.name}", parts_of(change.bundle)
+        target = f"{parts_of(change.left)}, which were verified here together" if back else "no version"
     if is_back:
         return f"{escape(subject)} in {where} is at {target}; main asks for {now}. Merging this only changes main."
     return f"{escape(subject)} in {where} goes back from {now} to {target}."

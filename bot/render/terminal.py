@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from bot.domain.bundled import spoken_slot
 from bot.domain.evidence import CheckResult
 from bot.domain.names import short
 from bot.domain.nearest import did_you_mean
@@ -85,6 +86,10 @@ def status(found: Status) -> str:
             for row in found.models
         ]
         lines.append(grid(["", "model", "desired", "live", *tritons, *gateways, "open"], rows))
+    lines += [
+        f"bundle {bundle.name} ({short(bundle.digest)}): {proposal_words.parts_of(bundle)}"
+        for bundle in found.bundles
+    ]
     if found.failed is not None:
         failed = found.failed
         lines.append(f"last deployment that failed: {outcome_mark(failed)} {failed.finished_at:%Y-%m-%d %H:%M} UTC: "
@@ -280,7 +285,7 @@ def deployed(done: Deployed, *, asked_for: str = "") -> str:
 
 
 def _concluded(record: DeploymentRecord, reverts: Mapping[str, str]) -> str:
-    branch = revert_branch(record.slot)
+    branch = revert_branch(spoken_slot(record.slot, record.bundle))
     return concluded(record, revert_url=reverts.get(branch, ""))
 
 

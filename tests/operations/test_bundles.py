@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bot.domain import desired
 from bot.domain.bundled import bundle_in
+from bot.domain.names import short
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package
 from bot.domain.smoke import SmokeCase, SmokeCases, Tensor
 from bot.systems.triton.config import asked_in
@@ -241,6 +242,15 @@ def test_an_ensemble_is_released_with_its_parts_and_changes_with_any_of_them(bun
     assert set(seen) == {(1, 11.0), (2, 12.0)}, "no answer is made of parts of two releases"
     assert target(world, bundle.last) != old
     assert world.promobot("drift", "--env", "dev").document["environments"][0]["differences"] == []
+    shown = (
+        f"bundle {bundle.name} ({short(records_of(bundle)[0])}): {bundle.first} 2, {bundle.second} 1, {bundle.last} 2"
+    )
+    assert shown in world.words("status", "--env", "dev").out
+
+
+def records_of(bundle: Bundled) -> list[str]:
+    records = [bundle.world.records(model)[-1] for model in bundle.models]
+    return [record.bundle.digest for record in records if record.bundle]
 
 
 def quarantined(bundle: Bundled) -> list[str]:

@@ -126,6 +126,7 @@ CHECKS, T_ISOLATION = ".github/workflows/checks.yml", "tests/workflows/test_isol
 T_MANIFESTS = "tests/kubernetes/test_manifests.py"
 FORKS = f"{T_ISOLATION}::test_a_forks_verdict_is_red_and_nothing_of_it_needs_a_runner_of_ours"
 
+TRITON_CONFIG = "bot/systems/triton/config.py"
 MUTATIONS = (
     # Signed commits.
     Mutation(
@@ -1906,7 +1907,7 @@ MUTATIONS = (
         "held",
         "status advises nothing that deploy refuses",
         "bot/operations/seen.py",
-        "        held = tuple(held_among(admit_all(past, todo.changes if isinstance(main, Main) else ())))\n",
+        "        held = tuple(held_among(admit_all(past, asked)))\n",
         "        held = ()\n",
         ("tests/operations/test_status.py::test_what_deploy_refuses_status_calls_held_with_the_same_reason",),
     ),
@@ -2963,6 +2964,93 @@ MUTATIONS = (
         "    except (OSError, ValueError) as error:",
         "    except ValueError as error:",
         ("tests/test_cli.py::test_a_summary_that_cannot_be_written_changes_no_outcome_and_is_said",),
+    ),
+    # Bundles: all parts or none, and never parts of two releases.
+    Mutation(
+        "bundles",
+        "where a part fails, the others end with it",
+        "bot/operations/deployment/item.py",
+        "    return [also(item) for item in items]\n",
+        "    return items\n",
+        (
+            "tests/operations/test_together.py::test_where_a_part_fails_before_the_switch_the_others_end_with_it_"
+            "and_are_not_to_blame",
+        ),
+    ),
+    Mutation(
+        "bundles",
+        "where a part goes back, the others do",
+        "bot/domain/blame.py",
+        "        if others and change.id not in back:\n",
+        "        if False:\n",
+        ("tests/domain/test_bundles.py::test_all_parts_go_back_with_one_and_that_one_is_to_blame",),
+    ),
+    Mutation(
+        "bundles",
+        "where a part is held, all are",
+        "bot/operations/deployment/admission.py",
+        "    return {change: also(change, admission) for change, admission in admitted.items()}\n",
+        "    return admitted\n",
+        ("tests/operations/test_together.py::test_a_bundle_is_held_by_its_own_digest_and_by_that_of_any_part",),
+    ),
+    Mutation(
+        "bundles",
+        "one that is not whole is held",
+        "bot/operations/deployment/admission.py",
+        "    if change.bundle is not None and not change.bundle.is_whole:\n",
+        "    if False:\n",
+        ("tests/operations/test_together.py::test_a_bundle_that_is_not_whole_is_held",),
+    ),
+    Mutation(
+        "bundles",
+        "what was verified counts for its bundle only",
+        "bot/domain/record.py",
+        "    return next((one for one in found if digest_of(one.bundle) == digest_of(bundle)), None)\n",
+        "    return next(found, None)\n",
+        ("tests/domain/test_bundles.py::test_a_release_was_verified_in_its_bundle_only",),
+    ),
+    Mutation(
+        "bundles",
+        "what was checked counts for its bundle only",
+        "bot/domain/evidence.py",
+        "    found = (one for one in evidence if digest_of(one.bundle) == digest_of(bundle))\n",
+        "    found = iter(evidence)\n",
+        ("tests/domain/test_bundles.py::test_evidence_counts_for_its_bundle_only",),
+    ),
+    Mutation(
+        "bundles",
+        "routes are good when all parts are recorded",
+        "bot/domain/journal.py",
+        "(item.bundle is None or (item.section, item.bundle.digest) not in broken)",
+        "True",
+        ("tests/domain/test_bundles.py::test_the_routes_of_a_bundle_are_good_when_all_of_it_is_recorded",),
+    ),
+    Mutation(
+        "bundles",
+        "what asks others gets their versions",
+        TRITON_CONFIG,
+        "step.model_name, step.model_version = part.triton_model, part.version\n",
+        "step.model_name = part.triton_model\n",
+        (
+            "tests/systems/test_triton_configuration.py::test_an_ensemble_asks_exactly_the_parts_with_which_it_is_"
+            "published",
+        ),
+    ),
+    Mutation(
+        "bundles",
+        "an ensemble asks parts of its bundle only",
+        "bot/domain/model_config.py",
+        "            if model not in parts:\n                yield (",
+        "            if False:\n                yield (",
+        ("tests/domain/test_model_config.py::test_an_ensemble_may_ask_the_parts_before_it_in_its_bundle",),
+    ),
+    Mutation(
+        "bundles",
+        "what a way back asks is kept",
+        "bot/domain/retention.py",
+        "        if pair in self._bundled:\n",
+        "        if False:\n",
+        ("tests/domain/test_bundles.py::test_what_a_bundle_to_go_back_to_asks_is_kept_under_its_own_name",),
     ),
 )
 

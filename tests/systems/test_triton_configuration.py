@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from bot.systems.triton.config import parse_config
+from bot.domain.routes import Target
+from bot.systems.triton.config import asked_in, parse_config, placed_config
 
 
 @pytest.mark.parametrize(
@@ -33,3 +36,37 @@ def test_a_mistake_in_a_configuration_is_named_with_its_line(text: str, says: st
     with pytest.raises(ValueError) as error:
         parse_config(text)
     assert str(error.value) == f"config.pbtxt: {says}"
+
+
+PARTS = {
+    "tokenizer": Target("tokenizer.1a2b3c4d", 4, f"sha256:{'0' * 64}"),
+    "ranker": Target("ranker", 1, f"sha256:{'1' * 64}"),
+}
+ENSEMBLE = """
+platform: "ensemble"
+ensemble_scheduling { step [ { model_name: "tokenizer" model_version: -1 }, { model_name: "ranker" } ] }
+"""
+
+
+def test_an_ensemble_asks_exactly_the_parts_with_which_it_is_published() -> None:
+    placed = placed_config(ENSEMBLE, 7, PARTS)
+    steps = parse_config(placed).values["ensemble_scheduling"]["step"]  # type: ignore[index,call-overload]
+    assert [(step["model_name"], step["model_version"]) for step in steps] == [
+        ("tokenizer.1a2b3c4d", "4"),
+        ("ranker", "1"),
+    ]
+    other = placed_config(ENSEMBLE, 7, {**PARTS, "ranker": replace(PARTS["ranker"], version=2)})
+    assert parse_config(placed).fingerprint != parse_config(other).fingerprint, "so it gets a name of its own"
+    assert asked_in(ENSEMBLE) == ("tokenizer", "ranker")
+
+
+def test_a_python_model_gets_its_parts_in_parameters_whatever_its_package_says() -> None:
+    given = 'backend: "python" parameters { key: "BUNDLE_tokenizer" value { string_value: "tokenizer:-1" } }'
+    placed = parse_config(placed_config(given, 7, PARTS)).values
+    assert placed["parameters"] == {"BUNDLE_tokenizer": {"string_value": "tokenizer.1a2b3c4d:4"}}
+
+
+@pytest.mark.parametrize("parts", [{}, {"ranker": PARTS["ranker"]}])
+def test_what_is_not_published_with_it_is_never_asked(parts: dict[str, Target]) -> None:
+    with pytest.raises(ValueError, match="it asks 'tokenizer', which is not published with it"):
+        placed_config(ENSEMBLE, 7, parts)

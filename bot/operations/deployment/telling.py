@@ -147,4 +147,4 @@ def _end(
 
 
 def _change(record: DeploymentRecord) -> Change:
-    return Change(record.environment, record.section, record.model, record.before, record.after)
+    return Change(record.environment, record.section, record.model, record.before, record.after, bundle=record.bundle)
