@@ -282,7 +282,7 @@ def _beside(directory: Path, version: int) -> list[str]:
 
 
 def _problems(config: ModelConfig, running: str, *, files: Sequence[str]) -> list[str]:
-    found = config_problems(config.values, files=files)
+    found = config_problems(config.values, files=files, parts=None)
     if running:
         found += [
             f"as Triton serves it: {said}"

@@ -1995,6 +1995,52 @@ MUTATIONS = (
         (LIBRARY,),
     ),
     Mutation(
+        "one answer to one request",
+        "of what a model says itself, when Triton completes its configuration",
+        CHECKING,
+        "    if parse_config(triton.configuration(on_staging, registered.version)).is_decoupled:\n",
+        "    if False:\n",
+        (
+            "tests/operations/test_completed.py"
+            "::test_a_model_that_turns_out_to_be_decoupled_is_refused_with_the_reason",
+        ),
+    ),
+    *(
+        Mutation(
+            "model directories of Triton",
+            what,
+            "bot/training/model_directory.py",
+            source,
+            instead,
+            (
+                "tests/training/test_model_directory.py::test_a_directory_is_not_trusted",
+                "tests/training/test_model_directory.py::test_the_configuration_is_judged_before_the_samples_are_read",
+            ),
+        )
+        for what, source, instead in (
+            (
+                "no link out of the directory",
+                "    if linked := next((one for one in (*steps, file) if one.is_symlink()), None):\n",
+                "    if linked := None:\n",
+            ),
+            (
+                "no version that is a link",
+                "        if (directory / str(chosen)).is_symlink():\n",
+                "        if False:\n",
+            ),
+            (
+                "no path that leads out of it",
+                "        return check_path(path)\n",
+                "        return path\n",
+            ),
+            (
+                "its configuration, before the samples are asked",
+                "        if problems := _problems(config, running, files=[path for path, _ in found.files]):\n",
+                "        if problems := list[str]():\n",
+            ),
+        )
+    ),
+    Mutation(
         "pinned environments of Python",
         "by its digest, where the environment is asked",
         "bot/domain/model_config.py",

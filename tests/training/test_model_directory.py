@@ -307,3 +307,20 @@ def test_samples_as_mlflows_plugin_for_triton_writes_them(directory: Path) -> No
     package(directory, samples=str(beside / "input.json"), answers=str(beside / "expected_output.json"))
     assert [case.name for case in cases(directory).cases] == ["row-0", "row-1", "batch-of-2"]
     assert cases(directory).cases[0].inputs[0].data[0] == pytest.approx(0.1)
+
+
+def test_an_ensemble_is_a_package_without_files_of_its_own(directory: Path) -> None:
+    (directory / "10/model.onnx").unlink()
+    steps = (
+        'ensemble_scheduling { step { model_name: "a" model_version: -1 input_map { key: "X" value: "X" } '
+        'output_map { key: "Y" value: "Y" } } }'
+    )
+    (directory / "config.pbtxt").write_text(CONFIG.replace("onnxruntime_onnx", "ensemble") + steps)
+    made = package(directory)
+    assert (made.backend, made.files) == ("ensemble", 1), "the labels"
+
+
+def test_the_configuration_is_judged_before_the_samples_are_read(directory: Path) -> None:
+    HOSTILE["library"][0](directory)
+    with pytest.raises(InvalidInput, match="runtime: refused"):
+        package(directory, samples="none.npz")
