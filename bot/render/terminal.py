@@ -14,6 +14,7 @@ from bot.domain.scope import revert_branch
 from bot.render import doctor as doctor_words
 from bot.render import metrics as metric_words
 from bot.render import proposal as proposal_words
+from bot.render.answers import kept_answers
 from bot.render.deployment import (
     CRITERION_NAMES,
     NOTHING_TO_SERVE,
@@ -447,6 +448,7 @@ def evidence_in_full(found: Found) -> str:
             *(f"✗ {problem}" for problem in one.problems),
             *_results(one.checks),
             *(f"{judged.metric}: {metric_words.judged(judged)}" for check in one.checks for judged in check.judged),
+            *kept_answers(one.answers),
         ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bot.domain import binary, desired
-from bot.domain.package import SMOKE_FILE
-from bot.domain.smoke import FLOATS, SmokeCase, SmokeCases, Tensor, differences, tensor_from_json
+from bot.domain.smoke import FLOATS, SmokeCase, Tensor, differences, tensor_from_json
+from bot.training.package import read_cases
 from tests.models.given import Case
 from tests.operations.world import HTTP, PROMOTIONS, Registered, World
 
@@ -153,7 +153,7 @@ def _interface(directory: Path) -> tuple[str, str]:
 
 def _ask(world: World, registered: Registered, tried: Tried) -> None:
     """Ask a gateway every smoke case of the package, as users do: in JSON, and in the binary form."""
-    smoke = SmokeCases.from_json(registered.artifacts.joinpath(SMOKE_FILE).read_bytes())
+    smoke = read_cases(registered.artifacts)
     url = f"{world.endpoints.gateway[ENVIRONMENT][0].url}/v2/models/{registered.model}/infer"
     for form, ask in (("json", _in_json), ("binary", _in_bytes)):
         said = "ok"

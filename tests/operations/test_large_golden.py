@@ -92,6 +92,8 @@ def test_segmented_images_are_checked_deployed_looked_at_and_put_back(world: Wor
     answers = newest(world, first).answers
     (mask,) = answers[0].outputs
     assert isinstance(mask, Hashed) and mask.differing > ROWS.size / 4 and len(mask.furthest) == 16
+    told = world.words("evidence", "show", model, 1, "--env", "dev").out
+    assert "staging, row-0: mask FP32[1, 3, 160, 160] sha256 " in told.replace("\n", " "), told
     assert bytes_of_records(world, model) < 60_000, "whole, the masks alone would take 7 MB in each of two records"
     assert {path.name for path in (first.artifacts).iterdir()} >= {"smoke.json", "smoke.tensors"}
     assert world.published() and not [name for name in world.published() if "smoke" in name]
