@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--samples",
         default="",
         metavar="FILE",
-        help="rows to ask it: .parquet, .csv, .npy, .npz (default: its own)",
+        help="rows to ask it: .parquet, .csv, .npy, .npz (default: its own example, or rows made of its signature)",
     )
     parser.add_argument("--as", dest="serving_name", default="", metavar="NAME", help="the name to serve it under")
     parser.add_argument("--dry-run", action="store_true", help="register nothing; say what would be adopted")

@@ -6,6 +6,7 @@ The page docs/fifty-models.md has the commands; this runs them as they stand the
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ import yaml
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
 
-from bot.domain import binary, desired
+from bot.domain import binary
 from bot.domain.smoke import SmokeCases, differences
-from tests.docs.test_docs import commands, fenced
+from tests.docs.test_docs import fenced
 from tests.models.frameworks import NUMBERS, TABLE, TWO, encoded
-from tests.operations.world import HTTP, MANIFEST, PROMOTIONS, World
+from tests.operations.world import HTTP, World
 
 PAGE = Path(__file__).parents[2] / "docs/fifty-models.md"
 MODELS = 50
@@ -84,6 +85,12 @@ def autolog(mlflow: Any, count: int) -> None:
             module.autolog(disable=True)
 
 
+def commands_of_the_page() -> list[list[str]]:
+    """Return what the page types, block by block."""
+    lines = [line for block in fenced(PAGE, "sh") for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines]
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3000)
 def test_a_registry_of_fifty_is_adopted_by_one_command_and_served(world: World) -> None:
@@ -95,21 +102,23 @@ def test_a_registry_of_fifty_is_adopted_by_one_command_and_served(world: World) 
     with mock.patch.dict(os.environ, variables), as_they_are:
         mlflow.set_tracking_uri(world.endpoints.mlflow)
         autolog(mlflow, MODELS)
+    look, adopt, propose, deploy = commands_of_the_page()
     (settings,) = map(yaml.safe_load, fenced(PAGE, "yaml"))
     assert settings["mlflow_names"] == FREE_NAMES
     world.configure("dev", **settings)
 
-    look, adopt = [line for line in commands(PAGE) if line[0] == "adopt" and "--all" in line][:2]
-    assert look == ["adopt", "--all", "--dry-run"] and adopt == ["adopt", "--all"]
     looked = _run(world, look)
     assert {one["verdict"] for one in looked["versions"] if one["model"] in names(MODELS)} == {"ready"}
     adopted = {one["model"]: one for one in _run(world, adopt)["versions"] if one["model"] in names(MODELS)}
     assert {one["verdict"] for one in adopted.values()} == {"adopted"}
     assert len(adopted) == MODELS
 
-    number = _proposed(world, adopted)
+    proposed = _run(world, propose)
+    assert {one["model"] for one in proposed["proposals"]} >= {_served_as(name) for name in adopted}, proposed
+    number = proposed["pull_request"]
     assert [said.code for said in world.check(number)] == [0, 0, 0, 0], world.sticky(number)
     world.merge(number)
+    assert deploy == ["deploy", "--env", "dev"]
     said = world.deploy()
     assert said.code == 0, said
     for name, one in adopted.items():
@@ -126,25 +135,12 @@ def _served_as(name: str) -> str:
     return {registered: served for served, registered in FREE_NAMES.items()}.get(name, name)
 
 
-def _proposed(world: World, adopted: dict[str, dict[str, Any]]) -> int:
-    """Open the one pull request."""
-    path, text = PROMOTIONS.format("dev"), world.promotions("dev")
-    import mlflow
-
-    client = mlflow.MlflowClient(tracking_uri=world.endpoints.mlflow)
-    for name, one in adopted.items():
-        run = client.get_model_version(name, str(one["registered"])).run_id
-        entry = desired.Entry(version=one["registered"], digest=one["digest"], run=run)
-        text = desired.with_entry(text, file=path, section="models", model=_served_as(name), entry=entry)
-    manifest = MANIFEST.format("dev")
-    return world.propose_by_hand({path: text, manifest: (world.root / manifest).read_text()}, title="Fifty models")
-
-
 def _ask(world: World, model: str, version: int) -> None:
     """Ask a gateway the last smoke case, as a user does."""
-    (smoke,) = (world.endpoints.model_repository("dev").parents[1] / "promobot/dev").glob(
-        f"packages/*/{model}/smoke.json"
-    )
+    packages = world.endpoints.state("dev") / "packages"
+    live = world.routes()["models"][model]["live"]
+    assert live["version"] == version
+    smoke = packages / live["digest"].removeprefix("sha256:") / "smoke.json"
     case = SmokeCases.from_json(smoke.read_bytes()).cases[-1]
     body, headers = binary.request(case.inputs, [tensor.name for tensor in case.outputs])
     url = f"{world.endpoints.gateway['dev'][0].url}/v2/models/{model}/infer"
