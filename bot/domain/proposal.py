@@ -86,6 +86,7 @@ WhyLeftOut = Literal[
     "quarantine",
     "gate",
     "served",
+    "retired",
     "open",
     "bundle",
     "other",

@@ -151,15 +151,20 @@ def _newest(platform: Platform, left: list[LeftOut]) -> dict[str, int]:
 
 
 def _without_desired(wanted: Mapping[str, int], main: Desired, left: list[LeftOut]) -> dict[str, int]:
+    """Return what main neither says nor has gone past: nobody asked for an older version, or for a retired model."""
     found = {}
     for model, version in wanted.items():
-        there = next(
-            (s for s in SECTIONS if (entry := main.section(s).get(model)) and entry.version == version), None
-        )
-        if there is None:
-            found[model] = version
+        entries = {section: entry for section in SECTIONS if (entry := main.section(section).get(model))}
+        same = next((section for section, entry in entries.items() if entry.version == version), None)
+        newer = max((entry.version for entry in entries.values()), default=version)
+        if same is not None:
+            left.append(LeftOut(model, version, "served", words.is_desired(same)))
+        elif newer > version:
+            left.append(LeftOut(model, version, "served", words.is_older(newer)))
+        elif model in main.retired:
+            left.append(LeftOut(model, version, "retired", words.is_retired(main.retired[model].reason)))
         else:
-            left.append(LeftOut(model, version, "served", words.is_desired(there)))
+            found[model] = version
     return found
 
 

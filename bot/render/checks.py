@@ -21,6 +21,8 @@ MARKER = "<!-- promobot:checks -->"
 MAX_FINDINGS = 50
 MAX_ENTRIES = 20
 MAX_SETTINGS = 100
+_MAX_NAMES, _MAX_ROWS = 60, 200
+"""The verdict names so many entries, and a table has so many of those that have no section of their own."""
 NOTHING_LOOKED_AT = "looked at nothing"
 _PROBLEMS_SHOWN = 10
 
@@ -168,8 +170,8 @@ def headline(
         if leaving:
             first = leaving_words.stops(leaving) + (f" {first}" if settings else " Next: review and merge.")
         return first + "".join(f" {line}." for line in said[:MAX_ENTRIES])
-    what = ", ".join(escape(_named(change)) for change in proposed[:MAX_ENTRIES])
-    what += f" and {len(proposed) - MAX_ENTRIES} more" * (len(proposed) > MAX_ENTRIES)
+    what = ", ".join(escape(_named(change)) for change in proposed[:_MAX_NAMES])
+    what += f" and {len(proposed) - _MAX_NAMES} more" * (len(proposed) > _MAX_NAMES)
     also = "".join(f" {said}" for said in _besides(settings, other_paths))
     say_so = " Merging makes main say so." if all(map(_answers_already, proposed)) else ""
     if not say_so and all(change.section == "shadow" for change in proposed):
@@ -232,6 +234,10 @@ def comment(
     if len(own) > MAX_ENTRIES:
         parts.append(
             f"… and {len(own) - MAX_ENTRIES} more entries, none worse than these; the jobs' summaries have them."
+        )
+        others = own[MAX_ENTRIES : MAX_ENTRIES + _MAX_ROWS]
+        parts.append(
+            table(("", "entry", *CHECK_NAMES.values()), [_in_a_row(change, found) for change, found in others])
         )
     parts += [_settings(change) for change in settings]
     if other_paths:
@@ -335,6 +341,13 @@ def _entry(change: Change, results: Sequence[CheckResult]) -> str:
     text = f"### {escape(_named(change))}{digest}\n\n" + table(("", "check", "found"), rows)
     smoke = by_name.get("smoke")
     return text + ("\n\n" + _behaviour(smoke) if smoke is not None else "")
+
+
+def _in_a_row(change: Change, results: Sequence[CheckResult]) -> tuple[str, ...]:
+    """Return one entry and whether each check passed, for the table of those that have no section."""
+    passed = {result.check: result.passed for result in results}
+    marks = [tick(passed.get(name, False)) for name in CHECK_NAMES]
+    return (tick(all(passed.get(name, False) for name in CHECK_NAMES)), escape(_named(change)), *marks)
 
 
 def _behaviour(smoke: CheckResult) -> str:

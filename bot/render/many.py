@@ -104,6 +104,16 @@ def lacks_parts(parts: Sequence[str]) -> str:
     return f"it is a part of a bundle, of which {', '.join(parts)} is neither on main nor in this proposal"
 
 
+def is_older(version: int) -> str:
+    """Main says a newer version than the newest that is registered."""
+    return f"main says version {version}, which is newer"
+
+
+def is_retired(reason: str) -> str:
+    """Main takes the model out of service."""
+    return f"main retires it: {reason}"
+
+
 def is_open(number: int, version: int) -> str:
     """Another pull request proposes the model."""
     return f"#{number} proposes version {version} already: merge or close it first"

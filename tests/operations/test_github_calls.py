@@ -113,3 +113,21 @@ def test_a_field_that_github_does_not_know_in_a_call_of_a_verb_fails(world: Worl
     assert violations(opened) == []
     bent = Exchange(**{**vars(opened), "sent": json.dumps(body).encode()})
     assert "'reviewers' was unexpected" in violations(bent)[0]
+
+
+@pytest.mark.slow
+def test_several_versions_cost_github_as_much_as_one(world: World, link: Link) -> None:
+    """From the proposal to the record of success: of five models no more calls than of two."""
+    spent: dict[int, list[str]] = {}
+    for count in (2, 5):
+        versions = [world.register(world.model(), note=f"{count}-{number}") for number in range(count)]
+        spoken(link)
+        what = [f"{one.model}:{one.version}" for one in versions]
+        number = world.bot("propose", *what, "--env", "dev").document["pull_request"]
+        checked_by(world.check(number))
+        world.merge(number)
+        checked_by([world.deploy()])
+        calls = spoken(link)
+        assert [problem for one in calls for problem in violations(one)] == []
+        spent[count] = shown(calls)
+    assert spent[5] == spent[2]

@@ -78,6 +78,9 @@ def test_all_ready_proposes_what_passes_and_names_why_the_rest_is_left_out(world
         if path.name == "package.json":
             path.unlink()
 
+    world.retire(world.served(world.register("ready-retired", note="9")).model, "nobody asks")
+    world.deploy()
+
     dry = world.promobot("propose", "--all-ready", "--dry-run", "--env", "dev")
     assert dry.code == 0 and dry.document["action"] == "dry run"
     assert [p["model"] for p in dry.document["proposals"]] == [one.model, two.model]
@@ -90,6 +93,7 @@ def test_all_ready_proposes_what_passes_and_names_why_the_rest_is_left_out(world
         "unready": "no gate",
         "ready-open": "open",
         "ready-spoilt": "no package",
+        "ready-retired": "retired",
     }
     words = world.words("propose", "--all-ready", "--dry-run", "--env", "dev").out
     assert "2 versions would be proposed to dev; nothing was changed." in words

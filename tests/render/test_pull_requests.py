@@ -374,8 +374,9 @@ def test_a_thousand_entries_keep_the_verdict() -> None:
     changes = [change(model=f"m{n}", before=None) for n in range(1000)]
     text = comment(changes, [result(c, GOOD, model=f"m{n}") for n in range(1000) for c in CHECKS])
     assert text.startswith("✅ **Every check passed for m0 8 in dev, ")
-    assert "and 980 more.** Next: review and merge." in text
+    assert "and 940 more.** Next: review and merge." in text
     assert "… and 980 more entries" in text
+    assert text.count("| ✅ | ✅ | ✅ |") == 200 and "| ✅ | m219 8 in dev | ✅ | ✅ | ✅ |" in text
 
 
 def test_what_is_wrong_comes_first() -> None:
