@@ -60,6 +60,16 @@ class Route:
 
 
 @dataclass(frozen=True)
+class Routed:
+    """A version in service: the ``slot`` that it is in, and the ``target`` by which Triton knows it."""
+
+    slot: Slot
+    target: Target
+    parts: Mapping[str, Target] = field(default_factory=dict, compare=False)
+    """All that is in service in the same lane, by model: what it may ask."""
+
+
+@dataclass(frozen=True)
 class RouteTable:
     """The routes of one ``environment`` at one ``generation`` (from 1; 0 is the empty table before the first).
 
@@ -92,6 +102,14 @@ class RouteTable:
             for lane in Lane
             if (target := route.target(lane)) is not None
         }
+
+    @property
+    def routed(self) -> tuple[Routed, ...]:
+        """Every version in service, by model."""
+        lanes = {
+            lane: {slot.model: target for slot, target in self.slots.items() if slot.lane is lane} for lane in Lane
+        }
+        return tuple(Routed(slot, target, lanes[slot.lane]) for slot, target in self.slots.items())
 
     def to_json(self) -> str:
         """Return the text of ``routes.json``."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Literal
@@ -13,8 +13,8 @@ from bot.domain.golden import Disagreement, Golden
 from bot.domain.names import short
 from bot.domain.plan import Live
 from bot.domain.record import DeploymentRecord, verified_entries
-from bot.domain.release import Lane, Release, Slot
-from bot.domain.routes import RouteTable, Target
+from bot.domain.release import Lane, Release
+from bot.domain.routes import Routed, RouteTable, Target
 from bot.errors import PromobotError, Rejected, Unavailable
 from bot.platform import Serving
 from bot.share import Described, ModelRepository
@@ -26,16 +26,6 @@ FaultKind = Literal["package", "bytes", "config", "answer", "gateway answer"]
 
 
 @dataclass(frozen=True)
-class Routed:
-    """A version in service, and where."""
-
-    slot: Slot
-    target: Target
-    parts: Mapping[str, Target] = field(default_factory=dict, compare=False)
-    """All that is in service in the same lane, by model: what it may ask."""
-
-
-@dataclass(frozen=True)
 class Fault:
     """A fault of a version in service, in one sentence; ``where`` names the server, or is empty."""
 
@@ -43,12 +33,6 @@ class Fault:
     routed: Routed
     said: str
     where: str = ""
-
-
-def routed(table: RouteTable) -> list[Routed]:
-    """Return every version that the routes name."""
-    lanes = {lane: {slot.model: target for slot, target in table.slots.items() if slot.lane is lane} for lane in Lane}
-    return [Routed(slot, target, lanes[slot.lane]) for slot, target in table.slots.items()]
 
 
 def inspect_share(share: ModelRepository, what: Routed) -> Fault | None:
@@ -99,7 +83,7 @@ def ways_back(
 ) -> Iterator[Release]:
     """Yield the verified versions that the share must hold besides those in service, for models in service."""
     no_way = set(quarantined)
-    for what in routed(table):
+    for what in table.routed:
         verified = [e for _, e in verified_entries(records, what.slot)]
         for entry in [entry for entry in verified if entry.digest not in no_way][:versions]:
             if entry.digest != what.target.digest:

@@ -21,7 +21,6 @@ from bot.domain.release import Slot
 from bot.domain.underway import step_of
 from bot.domain.users import WORST_FIRST, Users, users_of
 from bot.domain.way_back import latest
-from bot.operations.inspection import routed
 from bot.operations.main_branch import Main
 from bot.operations.opened import open_revert_of
 from bot.operations.seen import Seen, Watched, see
@@ -234,7 +233,7 @@ def _quarantined_in_service(seen: Seen) -> list[Difference]:
     if seen.unknown:
         return []
     found = []
-    for what in routed(seen.live.routes):
+    for what in seen.live.routes.routed:
         event = seen.records.quarantined.get(what.target.digest)
         wanted = seen.desired.section(what.slot.section).get(what.slot.model)
         if event is not None and serves(what.target, wanted):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.domain.release import Lane
 from bot.domain.routes import Route, RouteTable, Target
 
 DIGEST = "sha256:" + "1" * 64
@@ -42,6 +43,16 @@ def test_any_table_survives_its_file(generation: int, models: dict[str, Route]) 
 def test_a_model_that_is_not_served_has_an_empty_route() -> None:
     assert TABLE.route("nothing") == Route()
     assert TABLE.route("churn") == Route(LIVE, SHADOW)
+
+
+def test_every_version_in_service_says_where_it_is() -> None:
+    places = [(one.slot.model, one.slot.lane, one.target.triton_model) for one in TABLE.routed]
+    assert places == [
+        ("churn", Lane.LIVE, "churn"),
+        ("churn", Lane.SHADOW, "churn-shadow"),
+        ("fraud", Lane.LIVE, "fraud.0a1b2c3d"),
+    ]
+    assert {one.slot: one.target for one in TABLE.routed} == TABLE.slots
 
 
 def document(**changes: Any) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from bot.concurrency import map_concurrent
 from bot.domain.bundle import Bundle
@@ -17,15 +16,12 @@ from bot.domain.hold import Held, Hold
 from bot.domain.names import short
 from bot.domain.release import Slot
 from bot.domain.retirement import is_removal, spent_by
-from bot.domain.routes import Target
+from bot.domain.routes import Routed, Target
 from bot.domain.smoke import SmokeCases
 from bot.errors import PromobotError
 from bot.operations.past import Past
 from bot.records.ledger import Ledger
 from bot.render import deployment as words
-
-if TYPE_CHECKING:
-    from bot.operations.inspection import Routed
 
 
 @dataclass(frozen=True)

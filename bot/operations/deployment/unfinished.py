@@ -20,8 +20,7 @@ from bot.domain.desired import Change, Desired
 from bot.domain.journal import Journal, Underway
 from bot.domain.plan import serves
 from bot.domain.record import DeploymentRecord, Step
-from bot.domain.release import Slot
-from bot.domain.routes import RouteTable, Target
+from bot.domain.routes import Routed, RouteTable
 from bot.domain.stage import CutOff, why_back
 from bot.errors import Rejected
 from bot.operations.deployer import deployer
@@ -57,13 +56,13 @@ class Unfinished:
             steps = (Step(at=datetime.now(UTC), what=admission.judged_again, seconds=0),)
         return Item(change, name, began, evidence=admission.evidence, reason=change.retired, steps=steps)
 
-    def publishes_again(self, slot: Slot, target: Target) -> bool:
-        """Whether what was cut off was publishing what this target names again."""
+    def publishes_again(self, what: Routed) -> bool:
+        """Whether what was cut off was publishing this version again."""
         return any(
-            underway.slot_in(slot.environment) == slot
+            underway.slot_in(what.slot.environment) == what.slot
             and underway.before == underway.after
             and (underway.bundle is None or digest_of(underway.left) == underway.bundle.digest)
-            and serves(target, underway.after)
+            and serves(what.target, underway.after)
             for underway in self._unfinished()
         )
 
