@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Arguments, context: Context) -> Answer:
     """Run it."""
-    from bot.operations.check import check, check_queued, sum_up
+    from bot.operations.check import aggregate, check, check_queued
     from bot.platform import Platforms
     from bot.render import terminal
 
@@ -64,7 +64,7 @@ def run(arguments: Arguments, context: Context) -> Answer:
             return Answer(queued, terminal.queued(queued), queued.exit_code)
         assert number is not None  # noqa: S101 - see Arguments
         if arguments.check == "verdict":
-            done = sum_up(platforms, pull_request=number, head=head, needs=arguments.needs, say=say)
+            done = aggregate(platforms, pull_request=number, head=head, needs=arguments.needs, say=say)
         else:
             done = check(platforms, arguments.check, pull_request=number, head=head, run=arguments.run_id, say=say)
 

@@ -16,7 +16,7 @@ from bot.domain.names import short
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Release, Slot
 from bot.domain.scope import revert_branch
-from bot.operations.propose import not_ready, see_that_it_is_whole
+from bot.operations.propose import ensure_complete, not_ready
 from bot.platform import Platform
 from bot.render import awaiting as words
 from bot.render.deployment import checked_in
@@ -92,7 +92,7 @@ def look_for_ready(registry: Registry, *, model: str, version: int) -> Ready | N
     if registered.status != "READY":
         raise not_ready(registered)
     package = registry.package(registered)
-    see_that_it_is_whole(registry, registered, package)
+    ensure_complete(registry, registered, package)
     return Ready(model, version, package.digest, registered.run)
 
 

@@ -22,7 +22,7 @@ from bot.domain.scope import scope_of
 from bot.errors import InvalidInput, PromobotError, Refused
 from bot.exit_codes import ExitCode
 from bot.operations import Say
-from bot.operations.checking import evidence_of, look, not_passed_together
+from bot.operations.checking import evidence_of, not_passed_together, run_check
 from bot.operations.job import write_summary
 from bot.operations.leaving import Leaving, desired_before_and_after, what_leaves
 from bot.operations.proposed_settings import ProposedSettings, is_settings, read_proposed
@@ -97,7 +97,7 @@ def check(
         what = f"{name}: {change.model} {change.after.version} for {change.environment}"
         there = earlier.carried_over(change)
         say(f"{what}, carried over" if there else what)
-        found = there or look(platforms[change.environment], name, change, change.after, label=str(pull_request))
+        found = there or run_check(platforms[change.environment], name, change, change.after, label=str(pull_request))
         results.append(found)
     for environment, platform in platforms.items():
         of_environment = [result for result in results if result.environment == environment]
@@ -139,7 +139,9 @@ class _Earlier:
         )
 
 
-def sum_up(platforms: Platforms, *, pull_request: int, head: str | None, needs: dict[str, str], say: Say) -> Checked:
+def aggregate(
+    platforms: Platforms, *, pull_request: int, head: str | None, needs: dict[str, str], say: Say
+) -> Checked:
     """Demand that every check of every entry ran and passed; write the one comment, the summary and the evidence."""
     say(f"summing up #{pull_request}")
     subject, unreadable, pull = _subject(platforms, pull_request=pull_request, head=head)

@@ -64,7 +64,7 @@ _VALUES_SHOWN = 4
 LATENCY_REQUESTS = 50
 
 
-def look(platform: Platform, name: CheckName, change: Change, entry: Entry, *, label: str) -> CheckResult:
+def run_check(platform: Platform, name: CheckName, change: Change, entry: Entry, *, label: str) -> CheckResult:
     """Run one check of what a change asks for; ``label`` tells its name on the staging Triton from others'."""
     seen, gate = _Seen(), None
     if change.bundle is not None:
@@ -75,7 +75,7 @@ def look(platform: Platform, name: CheckName, change: Change, entry: Entry, *, l
         seen.findings.append(_finding("gate", False, _with_step(error, error.next_step)))
     else:
         try:
-            _look(platform, gate, name, change, entry, f"{change.model}.check-{label}-{name}", seen)
+            _check(platform, gate, name, change, entry, f"{change.model}.check-{label}-{name}", seen)
         except OutsideError as error:
             # A system's objection to the version is a finding. A system that is away says nothing about the version,
             # but the check is red all the same: nothing passes that was not looked at.
@@ -185,7 +185,7 @@ class _Seen:
     judged: list[JudgedMetric] = field(default_factory=list)
 
 
-def _look(
+def _check(
     platform: Platform, gate: Gate, name: CheckName, change: Change, entry: Entry, on_staging: str, seen: _Seen
 ) -> None:
     registry, rules = platform.registry, platform.settings.packages
@@ -554,7 +554,7 @@ def _loaded(
     staging = platform.staging
     share, triton = staging.share, staging.triton
     # A check of this pull request that was killed may have left its own name behind.
-    clear(share, triton, name, seconds)
+    purge(share, triton, name, seconds)
     try:
         _bring(share, platform.registry, registered, package, name)
         share.models.write_config(name, render_config(config, versions=[registered.version]))
@@ -589,7 +589,7 @@ def _bring(
             )
 
 
-def clear(share: StagingRepository, triton: TritonServer, name: str, seconds: float) -> None:
+def purge(share: StagingRepository, triton: TritonServer, name: str, seconds: float) -> None:
     """Take a name off the staging Triton and out of its root; does nothing where it is not there."""
     if any(state.model == name for state in triton.index()):
         TritonControl(triton, nobody_else_writes).unload(name)

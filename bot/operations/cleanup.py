@@ -34,7 +34,7 @@ from bot.domain.retention import (
 from bot.domain.routes import RouteTable
 from bot.errors import PromobotError, Refused
 from bot.operations import Say
-from bot.operations.checking import clear
+from bot.operations.checking import purge
 from bot.operations.deployment.unfinished import read_journal
 from bot.platform import Platform, Serving
 from bot.render import cleanup as words
@@ -309,7 +309,7 @@ class _Cleanup:
                 continue
             for name in names:
                 if self.held is not None:
-                    clear(staging.share, staging.triton, name, self.platform.settings.deadlines.load_seconds)
+                    purge(staging.share, staging.triton, name, self.platform.settings.deadlines.load_seconds)
                 self._tell(self.removed, f"{name} from staging: #{number} is closed")
         if self.held is not None:
             staging.share.trash.sweep(alone=False)  # a check of somebody else may be at work there

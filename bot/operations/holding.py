@@ -15,8 +15,8 @@ from bot.domain.routes import RouteTable
 from bot.errors import PromobotError
 from bot.operations import Say
 from bot.operations.deployment.admission import admit_all, held_among
+from bot.operations.latest_merges import LatestMerges, checked_in
 from bot.operations.main_branch import Main, main_beside
-from bot.operations.merged import Merged, checked_in
 from bot.operations.opened import Opened, open_pull_requests, open_revert_of, opened
 from bot.operations.past import Past
 from bot.platform import Platform
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class MainAsks:
     """What main asks for, and what of it deployments refuse."""
 
     desired: Desired
     held: tuple[Held, ...]
 
 
-def what_main_asks(platform: Platform, *, within_seconds: float | None = None) -> Asked:
+def what_main_asks(platform: Platform, *, within_seconds: float | None = None) -> MainAsks:
     """Return what main asks for, and what of it a deployment would refuse right now. Asks no Triton and no gateway.
 
     A hold's ``since`` is that of its cause: main may ask for the change since later. Raises why main, the share or
@@ -55,7 +55,7 @@ def what_is_held(platform: Platform, *, within_seconds: float | None = None, say
         return _as_github_tells(platform, main.repository, asked.held, say)
 
 
-def _asked_by(platform: Platform, look: Callable[[], Main | PromobotError]) -> tuple[Main, Asked]:
+def _asked_by(platform: Platform, look: Callable[[], Main | PromobotError]) -> tuple[Main, MainAsks]:
     routes = platform.share.routes.read(platform.environment)
     main = look()
     if not isinstance(main, Main):
@@ -70,7 +70,7 @@ def _as_github_tells(platform: Platform, repository: Repository, held: Sequence[
     return as_github_tells(platform, repository, held, found, say)
 
 
-def what_was_asked(platform: Platform, entries: Mapping[tuple[Section, str], Entry]) -> Asked:
+def what_was_asked(platform: Platform, entries: Mapping[tuple[Section, str], Entry]) -> MainAsks:
     """Return the same where main cannot be read: it asks for these ``entries``, and for what is live besides."""
     routes = platform.share.routes.read(platform.environment)
     desired = in_service(routes, {})
@@ -79,11 +79,11 @@ def what_was_asked(platform: Platform, entries: Mapping[tuple[Section, str], Ent
     return _asked(platform, routes, desired)
 
 
-def _asked(platform: Platform, routes: RouteTable, desired: Desired) -> Asked:
+def _asked(platform: Platform, routes: RouteTable, desired: Desired) -> MainAsks:
     todo = plan(desired, Live(routes, {}, {}, {}), known={})
     name = platform.environment
     asked = together(todo.changes, {name: desired}, {name: platform.settings.bundles})
-    return Asked(desired, tuple(held_among(admit_all(Past(platform), asked))))
+    return MainAsks(desired, tuple(held_among(admit_all(Past(platform), asked))))
 
 
 def as_github_tells(
@@ -97,7 +97,7 @@ def as_github_tells(
     if not held:
         return []
     try:
-        merged = Merged(repository, platform.environment, platform.github.merged_pull_requests())
+        merged = LatestMerges(repository, platform.environment, platform.github.merged_pull_requests())
         found = []
         for one in held:
             pull = merged.that_asked(one.change, checked_in=checked_in(platform.ledger, one.change))

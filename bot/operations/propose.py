@@ -181,7 +181,7 @@ def registered(
         raise not_ready(found, waited_seconds=seconds)
     contents = registry.contents(found)
     candidate = _candidate(contents, found)
-    see_that_it_is_whole(registry, found, candidate.package)
+    ensure_complete(registry, found, candidate.package)
     if verified is not None and candidate.digest != verified.digest:
         raise Rejected(
             f"{model} {version} is {candidate.digest} now, but {verified.digest} is verified in "
@@ -304,7 +304,7 @@ def not_ready(registered: RegisteredVersion, *, waited_seconds: float = 0) -> No
     )
 
 
-def see_that_it_is_whole(registry: Registry, registered: RegisteredVersion, package: Package) -> None:
+def ensure_complete(registry: Registry, registered: RegisteredVersion, package: Package) -> None:
     """Raise Rejected where MLflow has other files than the version's package lists: READY alone says little."""
     there = set(registry.files(registered)) - {PACKAGE_FILE}
     listed = {file.path for file in package.files}

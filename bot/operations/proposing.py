@@ -122,12 +122,12 @@ def put_proposal(
     that it may be replaced: then a comment names what was dropped.
     """
     from bot.render import identity
-    from bot.systems.git import Moved
+    from bot.systems.git import BranchMoved
 
     for _ in range(_TRIES):
         try:
             proposed = _put(repository, github, ledger, draft, say)
-        except Moved:
+        except BranchMoved:
             continue
         if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
             say(identity.no_checks(proposed.pull_request.number))
@@ -140,7 +140,7 @@ def put_proposal(
 
 
 def _put(repository: Repository, github: GitHubRepository, ledger: Ledger, draft: Draft, say: Say) -> Proposed | None:
-    """Make one attempt of :func:`put_proposal`. Raises Moved where somebody was faster."""
+    """Make one attempt of :func:`put_proposal`. Raises BranchMoved where somebody was faster."""
     environment, path = ledger.environment, desired.path_of(ledger.environment)
     head = repository.head()
     before = repository.read(head, path)
@@ -178,13 +178,13 @@ def renew(
     Its head must be the bot's alone. Raises Unavailable where somebody pushed to it since it was looked at.
     """
     from bot.render import identity
-    from bot.systems.git import Moved
+    from bot.systems.git import BranchMoved
 
     draft = Draft(branch=pull.branch, edits=(), title=pull.title, body=pull.body)
     try:
         with _commit(repository, github, draft, main, files, say) as commit:
             repository.push(commit, pull.branch, expected=pull.head)
-    except Moved as error:
+    except BranchMoved as error:
         raise Unavailable(
             f"{pull.branch} moved while it was being written anew",
             system=f"Git ({github.name})",
@@ -227,8 +227,8 @@ def _updated(github: GitHubRepository, pull: PullRequest, draft: Draft) -> Propo
 
 
 def _opened(github: GitHubRepository, draft: Draft) -> Proposed:
-    """Open the pull request of a branch that is pushed. Raises Moved where somebody else opened it meanwhile."""
-    from bot.systems.git import Moved
+    """Open the pull request of a branch that is pushed. Raises BranchMoved where somebody else opened it first."""
+    from bot.systems.git import BranchMoved
 
     try:
         opened = github.open_pull_request(branch=draft.branch, title=draft.title, body=draft.body)
@@ -236,7 +236,7 @@ def _opened(github: GitHubRepository, draft: Draft) -> Proposed:
         if open_proposal(github, draft.branch) is None:
             raise
         # They may have pushed, too: look again at both, lest the words be ours and the branch theirs.
-        raise Moved(draft.branch) from error
+        raise BranchMoved(draft.branch) from error
     return Proposed("opened", opened)
 
 
@@ -274,12 +274,13 @@ def _commit(
     files: Mapping[str, str],
     say: Say,
 ) -> Iterator[str]:
-    """Make the commit on ``head`` of main that the branch gets; yield its id. Raises Moved where somebody was faster.
+    """Make the commit on ``head`` of main that the branch gets; yield its id.
 
-    Where signatures are asked for, GitHub makes it, on a branch of its own that is gone afterwards: GitHub only ever
-    appends to a branch, and a pull request whose branch was set to main first would be closed.
+    Raises BranchMoved where somebody was faster. Where signatures are asked for, GitHub makes it, on a branch of its
+    own that is gone afterwards: GitHub only ever appends to a branch, and a pull request whose branch was set to main
+    first would be closed.
     """
-    from bot.systems.git import BRANCH_TRAILER, Moved
+    from bot.systems.git import BRANCH_TRAILER, BranchMoved
 
     branch, title = draft.branch, draft.title
     if not github.signs_on(branch):
@@ -291,13 +292,13 @@ def _commit(
     message = f"{title}\n\n{BRANCH_TRAILER}: {branch}\n"
     made = github.commit_on(staged, expected=head, message=message, files=files)
     if made is None:
-        raise Moved(staged)
+        raise BranchMoved(staged)
     try:
         yield repository.fetch(made)
     finally:
         try:
             repository.delete(staged, expected=made)
-        except (Moved, PromobotError) as error:
+        except (BranchMoved, PromobotError) as error:
             # The next commit for this branch takes it over.
             say(f"the branch {staged} is left: {error}")
 

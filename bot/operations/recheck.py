@@ -12,7 +12,7 @@ from bot.domain.record import served_after
 from bot.errors import Refused
 from bot.exit_codes import ExitCode
 from bot.operations import Say
-from bot.operations.checking import evidence_of, look, not_passed_together
+from bot.operations.checking import evidence_of, not_passed_together, run_check
 from bot.operations.known import known_models
 from bot.operations.proposing import read_desired
 from bot.platform import Platform
@@ -60,7 +60,7 @@ def recheck(platform: Platform, *, model: str, say: Say) -> Rechecked:
         for change, after in [(change, change.after) for change in changes if change.after]:
             for name in CHECKS:
                 say(f"{name}: {change.model} {after.version} for {settings.environment}")
-                found.append(look(platform, name, change, after, label=f"main-{settings.environment}"))
+                found.append(run_check(platform, name, change, after, label=f"main-{settings.environment}"))
         beside = not_passed_together(changes, found)
         for change, after in [(change, change.after) for change in changes if change.after]:
             evidence = evidence_of(change, after, found, beside[change], pull_request=None, base=commit, head=commit)

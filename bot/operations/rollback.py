@@ -61,7 +61,7 @@ class GoBack:
     request: str = ""
     asking: Asking = ASKED_BY_NOBODY
 
-    def to(self, target: Target, *, environment: str, turn: int, main: _Main) -> WayBack:
+    def to(self, target: Target, *, environment: str, turn: int, main: _MainEntry) -> WayBack:
         """Return what is kept of it until its pull request is open."""
         return WayBack(
             environment=environment,
@@ -170,7 +170,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class _Main:
+class _MainEntry:
     """What main says of the model. Where it cannot be read, ``commit`` is empty, and the rest is believed.
 
     ``models`` has the other parts of its bundle, too.
@@ -216,23 +216,23 @@ def _what_main_says(
     believed: Callable[[str], Entry | None],
     parts: Sequence[str],
     say: Say,
-) -> _Main:
+) -> _MainEntry:
     """Return what main says, or is ``believed`` to say: nobody who goes back ``now`` waits for Git.
 
     ``parts`` are the models that go back together.
     """
     if isinstance(main, Main):
-        return _Main(main.commit, main.desired.models.get(ask.model), main.desired.models)
+        return _MainEntry(main.commit, main.desired.models.get(ask.model), main.desired.models)
     if not ask.now:
         main.next_step = _now_needs_no_main(environment, ask.model, main.next_step)
         raise main
     models = {model: entry for model in parts if (entry := believed(model))}
     current = models.get(ask.model)
     say(_main_is_unknown(environment, ask.model, current, main))
-    return _Main("", current, models)
+    return _MainEntry("", current, models)
 
 
-def _target(platform: Platform, ask: GoBack, history: list[DeploymentRecord], main: _Main) -> Target:
+def _target(platform: Platform, ask: GoBack, history: list[DeploymentRecord], main: _MainEntry) -> Target:
     """Return the version to go to: that of the same request before, if it was cut off, and else the one to choose."""
     ledger, current = platform.ledger, main.current
     chosen = ledger.way_back_of(ask.request) if ask.request else None
@@ -253,7 +253,7 @@ def _bundle_to_go_to(
     platform: Platform,
     ask: GoBack,
     history: list[DeploymentRecord],
-    main: _Main,
+    main: _MainEntry,
     chosen: Entry | None,
     name: str,
 ) -> Target:
@@ -277,7 +277,7 @@ def _bundle_to_go_to(
     raise _no_target(platform.settings, ask, history, entries, quarantined, main.current)
 
 
-def _put_back_now(platform: Platform, ask: GoBack, main: _Main, target: Target, say: Say) -> _Back:
+def _put_back_now(platform: Platform, ask: GoBack, main: _MainEntry, target: Target, say: Say) -> _Back:
     """Put the runtime back, also during a deployment: note it, hold the version that it leaves, then switch."""
     from bot.operations.deploy import converge
     from bot.operations.deployment.run import Run
@@ -306,7 +306,7 @@ def _put_back_now(platform: Platform, ask: GoBack, main: _Main, target: Target, 
         return _Back(way, is_noted, deployed)
 
 
-def _have_git_follow(platform: Platform, revert: Revert, main: _Main, back: _Back | None, say: Say) -> _Followed:
+def _have_git_follow(platform: Platform, revert: Revert, main: _MainEntry, back: _Back | None, say: Say) -> _Followed:
     """Open the revert. Where the runtime went back, one that cannot be opened now may wait on the share."""
     from bot.render import proposal as words
 

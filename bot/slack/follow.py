@@ -21,7 +21,7 @@ from bot.domain.release import Slot
 from bot.domain.scope import asks_for_release, fingerprint, scope_of
 from bot.errors import InvalidInput, OutsideError, PromobotError, Unavailable
 from bot.operations import Say
-from bot.operations.holding import Asked, what_main_asks, what_was_asked
+from bot.operations.holding import MainAsks, what_main_asks, what_was_asked
 from bot.operations.observe import underway
 from bot.operations.proposing import desired_at, parts_of, what_is_beside
 from bot.platform import Platform
@@ -273,7 +273,7 @@ def _underway(platform: Platform) -> list[str]:
     ]
 
 
-def _asked(platform: Platform, say: Say) -> Asked | None:
+def _asked(platform: Platform, say: Say) -> MainAsks | None:
     """Return what main asks for and what of it is held; None, and say why, where that cannot be seen right now."""
     try:
         return what_main_asks(platform, within_seconds=platform.settings.deadlines.request_seconds)
@@ -290,7 +290,7 @@ def _may_be_asked(promotion: Promotion, told: Posted | None) -> bool:
 
 def _presumed(
     platform: Platform, ledger: Ledger, promotions: list[Promotion], posted: Mapping[str, Posted], say: Say
-) -> Asked | None:
+) -> MainAsks | None:
     """Return what main asks for by the last merge of each model that was seen, while main cannot be read."""
     entries: dict[tuple[Section, str], Entry] = {}
     try:
@@ -305,14 +305,14 @@ def _presumed(
         return None
 
 
-def _held(asked: Asked | None, promotion: Promotion) -> Held | None:
+def _held(asked: MainAsks | None, promotion: Promotion) -> Held | None:
     """Return that main's present wish for this model is held, where that is what the promotion asks for."""
     held = asked.held if asked is not None else ()
     of_slot = (one for one in held if one.slot == promotion.slot)
     return next((one for one in of_slot if _digest(one.change.after) == promotion.digest), None)
 
 
-def _is_asked(asked: Asked, promotion: Promotion) -> bool:
+def _is_asked(asked: MainAsks, promotion: Promotion) -> bool:
     return _digest(asked.desired.section(promotion.section).get(promotion.model)) == promotion.digest
 
 

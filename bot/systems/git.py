@@ -120,7 +120,7 @@ def _is_remote(line: str) -> bool:
     return line.startswith("remote:")
 
 
-class Moved(Exception):
+class BranchMoved(Exception):
     """The branch is not where it was looked at; read it again and decide again."""
 
 
@@ -340,7 +340,7 @@ class Repository:
     def push(self, commit: str, branch: str, *, expected: str | None) -> None:
         """Set the server's ``branch`` to ``commit`` if it still is at ``expected`` (None: is not there).
 
-        Raises Moved where somebody else was faster.
+        Raises BranchMoved where somebody else was faster.
         """
         lease = f"--force-with-lease=refs/heads/{branch}:{expected or ''}"
         with self._errors(f"push {branch}"):
@@ -357,7 +357,7 @@ class Repository:
             self._repo.git.push("--quiet", "--dry-run", self.url, to, **self._limit)
 
     def delete(self, branch: str, *, expected: str) -> None:
-        """Remove the server's ``branch`` if it still is at ``expected``; raises Moved where it is not."""
+        """Remove the server's ``branch`` if it still is at ``expected``; raises BranchMoved where it is not."""
         lease = f"--force-with-lease=refs/heads/{branch}:{expected}"
         with self._errors(f"push the end of {branch}"):
             self._repo.git.push("--quiet", lease, self.url, f":refs/heads/{branch}", **self._limit)
@@ -378,7 +378,7 @@ class Repository:
                 ) from error
             said = _heard(redact(str(error.stderr).replace("stderr:", "").strip(" '\n")))
             if doing.startswith("push") and _MOVED.search(said):
-                raise Moved(said) from error
+                raise BranchMoved(said) from error
             message = f"could not {doing}: {_in_words(said) or error.status}"
             if _TRY_AGAIN.search(said) and not _REFUSED.search(said):
                 raise Unavailable(message, system=self._system, next_step=trust.advice(said)) from error

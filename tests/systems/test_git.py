@@ -18,7 +18,7 @@ import pytest
 from bot.bare import module_of
 from bot.errors import InvalidInput, OutsideError, Rejected, Unavailable
 from bot.systems import git as git_module
-from bot.systems.git import Moved, Repository
+from bot.systems.git import BranchMoved, Repository
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server, clone_of
 from tests.stand_ins.server import Seen, StandIn, answer
 
@@ -134,16 +134,16 @@ def test_a_push_needs_the_branch_to_be_where_it_was_looked_at(repository: Reposi
     mine = repository.commit(head, {FILE: "mine\n"}, message="Mine", **AUTHOR)
     theirs = person.branch("moving", {FILE: "theirs\n"})
 
-    with pytest.raises(Moved):
+    with pytest.raises(BranchMoved):
         repository.push(mine, "moving", expected=None)
-    with pytest.raises(Moved):
+    with pytest.raises(BranchMoved):
         repository.push(mine, "moving", expected=head)
     assert repository.branch("moving") == theirs
     repository.push(mine, "moving", expected=theirs)
     assert repository.branch("moving") == mine
 
     person.git("push", "--quiet", "origin", "--delete", "moving")
-    with pytest.raises(Moved):
+    with pytest.raises(BranchMoved):
         repository.push(mine, "moving", expected=mine)
 
 
@@ -159,7 +159,7 @@ def test_of_many_that_push_at_once_one_wins_and_the_others_are_told(forge: Serve
             try:
                 repository.push(commit, "race", expected=None)
                 told.append(commit)
-            except Moved:
+            except BranchMoved:
                 told.append("moved")
 
     threads = [threading.Thread(target=push, args=(number,)) for number in range(4)]

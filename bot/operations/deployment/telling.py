@@ -16,7 +16,7 @@ from bot.domain.release import Slot
 from bot.domain.scope import scope_behind
 from bot.errors import PromobotError
 from bot.operations.deployment.run import Run
-from bot.operations.merged import Merged, checked_in, is_among
+from bot.operations.latest_merges import LatestMerges, checked_in, is_among
 from bot.render import ending as words
 from bot.render import proposal as proposal_words
 
@@ -46,7 +46,7 @@ def tell_pull_requests(
     done = 0
     try:
         github = run.platform.github
-        merged = Merged(repository, run.settings.environment, github.merged_pull_requests())
+        merged = LatestMerges(repository, run.settings.environment, github.merged_pull_requests())
         asked = {pull.number: pull for pull in _without_deployment(run, merged)}
         for change in told[:TOLD_AT_MOST]:
             if time.monotonic() < until and (
@@ -63,7 +63,7 @@ def tell_pull_requests(
         run.say("not every pull request has a comment on how it ended; `promobot history` has all of them")
 
 
-def _without_deployment(run: Run, merged: Merged) -> list[PullRequest]:
+def _without_deployment(run: Run, merged: LatestMerges) -> list[PullRequest]:
     """Return the pull requests of the bot after whose merge there was nothing to deploy, and that do not say so yet.
 
     A revert after a rollback that was taken at once is one: users were back before its merge.
@@ -90,7 +90,7 @@ def _without_deployment(run: Run, merged: Merged) -> list[PullRequest]:
     return found[:TOLD_AT_MOST]
 
 
-def _with_what_they_undid(merged: Merged, pulls: list[PullRequest]) -> list[PullRequest]:
+def _with_what_they_undid(merged: LatestMerges, pulls: list[PullRequest]) -> list[PullRequest]:
     """Return also the pull requests whose release these took back: what they say is over."""
     found = {pull.number: pull for pull in pulls}
     for pull in pulls:
@@ -107,7 +107,7 @@ def _tell(
     run: Run,
     github: GitHubRepository,
     pull: PullRequest,
-    merged: Merged,
+    merged: LatestMerges,
     records: Sequence[DeploymentRecord],
     held: Sequence[Held],
 ) -> None:
@@ -128,7 +128,7 @@ def _end(
     run: Run,
     change: Change,
     pull: PullRequest,
-    merged: Merged,
+    merged: LatestMerges,
     records: Sequence[DeploymentRecord],
     held: Sequence[Held],
 ) -> Ending | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bot.systems.github import PullRequest
 
 
-class Merged:
+class LatestMerges:
     """The pull requests that were merged last, and what each changed in one environment. Each is read once."""
 
     def __init__(self, repository: Repository, environment: str, pulls: Sequence[PullRequest]) -> None:
