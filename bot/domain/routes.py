@@ -103,14 +103,6 @@ class RouteTable:
             if (target := route.target(lane)) is not None
         }
 
-    @property
-    def routed(self) -> tuple[Routed, ...]:
-        """Every version in service, by model."""
-        lanes = {
-            lane: {slot.model: target for slot, target in self.slots.items() if slot.lane is lane} for lane in Lane
-        }
-        return tuple(Routed(slot, target, lanes[slot.lane]) for slot, target in self.slots.items())
-
     def to_json(self) -> str:
         """Return the text of ``routes.json``."""
         models = {
@@ -143,6 +135,12 @@ class RouteTable:
             generation=generation,
             models={check_model_name(name): _route(entry) for name, entry in models.items()},
         )
+
+
+def routed(table: RouteTable) -> list[Routed]:
+    """Return every version in service, by model."""
+    lanes = {lane: {slot.model: target for slot, target in table.slots.items() if slot.lane is lane} for lane in Lane}
+    return [Routed(slot, target, lanes[slot.lane]) for slot, target in table.slots.items()]
 
 
 def _route(entry: object) -> Route:

@@ -10,7 +10,7 @@ from bot.domain.plan import Live, serves
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Slot
 from bot.domain.retention import Stock, published_in, retention, strangers_in
-from bot.domain.routes import Routed, RouteTable
+from bot.domain.routes import Routed, RouteTable, routed
 from bot.errors import InvalidInput, PromobotError
 from bot.operations.deployment.admission import golden_of
 from bot.operations.inspection import inspect_answers, inspect_share, kept_of, ways_back, wrong_with
@@ -35,7 +35,7 @@ def deepened(platform: Platform, look: Look) -> Status:
     gather([one for one in systems.gateways if one.latest], Gateway.workers, limit=settings.concurrency.servers)
     unknown = of_unknown_workers(settings.environment, unproven(systems))
     deep = [one for one in unknown if one not in found.differences]
-    for what in live.routes.routed:
+    for what in routed(live.routes):
         deep += _in_service(platform, systems, what, live)
     for back in backs:
         if said := wrong_with(systems.share, back):

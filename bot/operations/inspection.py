@@ -14,7 +14,7 @@ from bot.domain.names import short
 from bot.domain.plan import Live
 from bot.domain.record import DeploymentRecord, verified_entries
 from bot.domain.release import Lane, Release
-from bot.domain.routes import Routed, RouteTable, Target
+from bot.domain.routes import Routed, RouteTable, Target, routed
 from bot.errors import PromobotError, Rejected, Unavailable
 from bot.platform import Serving
 from bot.share import Described, ModelRepository
@@ -83,7 +83,7 @@ def ways_back(
 ) -> Iterator[Release]:
     """Yield the verified versions that the share must hold besides those in service, for models in service."""
     no_way = set(quarantined)
-    for what in table.routed:
+    for what in routed(table):
         verified = [e for _, e in verified_entries(records, what.slot)]
         for entry in [entry for entry in verified if entry.digest not in no_way][:versions]:
             if entry.digest != what.target.digest:

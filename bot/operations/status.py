@@ -18,6 +18,7 @@ from bot.domain.names import short
 from bot.domain.plan import Live, in_service, serves
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Slot
+from bot.domain.routes import routed
 from bot.domain.underway import step_of
 from bot.domain.users import WORST_FIRST, Users, users_of
 from bot.domain.way_back import latest
@@ -233,7 +234,7 @@ def _quarantined_in_service(seen: Seen) -> list[Difference]:
     if seen.unknown:
         return []
     found = []
-    for what in seen.live.routes.routed:
+    for what in routed(seen.live.routes):
         event = seen.records.quarantined.get(what.target.digest)
         wanted = seen.desired.section(what.slot.section).get(what.slot.model)
         if event is not None and serves(what.target, wanted):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.domain.release import Lane
-from bot.domain.routes import Route, RouteTable, Target
+from bot.domain.routes import Route, RouteTable, Target, routed
 
 DIGEST = "sha256:" + "1" * 64
 LIVE, SHADOW = Target("churn", 7, DIGEST), Target("churn-shadow", 8, DIGEST)
@@ -46,13 +46,13 @@ def test_a_model_that_is_not_served_has_an_empty_route() -> None:
 
 
 def test_every_version_in_service_says_where_it_is() -> None:
-    places = [(one.slot.model, one.slot.lane, one.target.triton_model) for one in TABLE.routed]
+    places = [(one.slot.model, one.slot.lane, one.target.triton_model) for one in routed(TABLE)]
     assert places == [
         ("churn", Lane.LIVE, "churn"),
         ("churn", Lane.SHADOW, "churn-shadow"),
         ("fraud", Lane.LIVE, "fraud.0a1b2c3d"),
     ]
-    assert {one.slot: one.target for one in TABLE.routed} == TABLE.slots
+    assert {one.slot: one.target for one in routed(TABLE)} == TABLE.slots
 
 
 def document(**changes: Any) -> str:

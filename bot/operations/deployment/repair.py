@@ -9,7 +9,7 @@ from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
 from bot.domain.names import short
 from bot.domain.plan import Plan
-from bot.domain.routes import Routed, RouteTable, Target
+from bot.domain.routes import Routed, RouteTable, Target, routed
 from bot.errors import PromobotError, Rejected
 from bot.operations.deployment.admission import golden_of
 from bot.operations.deployment.loading import ask_to_load, wait_ready
@@ -40,7 +40,7 @@ def repair(run: Run, todo: Plan, verified: RouteTable, table: RouteTable) -> Rep
     done: list[str] = []
     problems = list(todo.silent.values())
     seen: dict[Target, tuple[Golden, Evidence | None]] = {}
-    served, proven = {what.target: what for what in verified.routed}, table.models == verified.models
+    served, proven = {what.target: what for what in routed(verified)}, table.models == verified.models
     wrong: dict[tuple[str, Target], PromobotError] = {}
 
     def load_again(triton: TritonServer) -> None:

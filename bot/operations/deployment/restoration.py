@@ -16,7 +16,7 @@ from bot.domain.desired import SECTIONS, Change, Desired, Entry, KnownEntries
 from bot.domain.plan import Live, Plan, in_service, serves
 from bot.domain.record import known_entries
 from bot.domain.release import Slot
-from bot.domain.routes import Routed, RouteTable
+from bot.domain.routes import Routed, RouteTable, routed
 from bot.errors import PromobotError, Rejected
 from bot.operations.deployment.admission import Admission, golden_of, seen_once
 from bot.operations.deployment.item import Item
@@ -38,14 +38,14 @@ class Restoration:
         self._wrong: dict[Routed, str] = {}
         self.repaired: list[str] = []
         self.problems: list[str] = []
-        for what in table.routed:
+        for what in routed(table):
             if unfinished.publishes_again(what):
                 self._wrong[what] = "its repair was cut off"
 
     def look_at_the_share(self, todo: Plan) -> Plan:
         """Hash what is about to be loaded, or everything; return the plan without what must not be loaded."""
         missing = {target for targets in todo.load.values() for target in targets}
-        for what in self._table.routed:
+        for what in routed(self._table):
             if what not in self._wrong and (self._deep or what.target in missing):
                 said = self._wrong_on_the_share(what)
                 if said:
@@ -58,7 +58,7 @@ class Restoration:
 
     def look_at_answers(self, live: Live) -> None:
         """Ask every Triton for what is in service and whole on the share."""
-        for what in self._table.routed if self._deep else ():
+        for what in routed(self._table) if self._deep else ():
             kept = kept_of(self._run.systems.share, what.target)
             if what not in self._wrong and kept is not None:
                 golden, _ = golden_of(self._run.ledger, what, kept.smoke)
@@ -83,7 +83,7 @@ class Restoration:
         known, environment = known_entries(self._run.history), self._table.environment
         changes = [self._again(what, desired, known) for what, _ in wrong.values()]
         served, bundles = in_service(self._table, known), self._run.settings.bundles
-        in_place = {what.slot: what for what in self._table.routed}
+        in_place = {what.slot: what for what in routed(self._table)}
         found = []
         for change in together(changes, {environment: served}, {environment: bundles}):
             if change.bundle is not None and not change.bundle.is_whole:
