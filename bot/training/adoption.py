@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bot.domain.names import check_registered_name
-from bot.domain.package import PACKAGE_FILE
+from bot.domain.package import DIGEST_TAG, PACKAGE_FILE
 from bot.errors import InvalidInput
 from bot.training.converters.converted import NotConverted, first_words
 from bot.training.flavors import FLAVORS, install, load, module_and_tokens, what_is_missing
@@ -107,9 +107,9 @@ def adopt(
     """Register ``version`` of ``model``, which MLflow has, once more with a package, and return what became of it.
 
     ``samples`` and ``tracking_uri`` are as for ``package_from_mlflow``. ``serving_name`` (default: ``model``) is the
-    registered model that gets the new version. The metrics of the version's
-    run are the new version's, too. The tag ``promobot.adopted_from`` names the old version. A second call returns the
-    version that the first one registered. With ``dry_run`` everything is done but the registration.
+    registered model that gets the new version. The metrics of the version's run are the new version's, too. The tag
+    ``promobot.adopted_from`` names the old version. A second call returns the version that the first one registered.
+    With ``dry_run`` everything is done but the registration.
 
     Raises Unavailable or Rejected if MLflow fails.
     """
@@ -158,9 +158,14 @@ def adopt_all(*, tracking_uri: str | None = None, dry_run: bool = False) -> Iter
     client = MlflowClient(tracking_uri=tracking_uri)
     for name in _models(client):
         with mlflow_errors():
-            newest = max((int(one.version) for one in versions_of(client, name)), default=None)
-        if newest is not None:
-            yield adopt(name, newest, tracking_uri=tracking_uri, dry_run=dry_run)
+            newest = max(versions_of(client, name), key=lambda one: int(one.version), default=None)
+        if newest is None:
+            continue
+        number = int(newest.version)
+        if DIGEST_TAG in newest.tags:  # of a large registry most is adopted: that is known without its files
+            yield Adoption(name, number, "has a package")
+        else:
+            yield adopt(name, number, tracking_uri=tracking_uri, dry_run=dry_run)
 
 
 def package_from_mlflow(

@@ -197,6 +197,15 @@ def test_the_command_adopts_one_and_proposing_points_to_it(
     assert f"promobot propose {name} 2" in capsys.readouterr().out
 
 
+def test_what_has_a_package_is_not_downloaded_again(mlflow: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with mlflow.start_run():
+        LOGGED["XGBoost"](mlflow, name)
+    assert adopt(name, 1).registered == 2
+    monkeypatch.setattr(adoption, "_models", lambda _: [name])
+    monkeypatch.setattr(adoption, "_look", lambda *_: pytest.fail("it is downloaded"))
+    assert [(one.version, one.verdict) for one in adoption.adopt_all()] == [(2, "has a package")]
+
+
 def test_all_models_are_looked_at_in_a_table(
     mlflow: Any, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
