@@ -87,8 +87,9 @@ def stays_the_same(change: Change) -> bool:
 
 def is_first_of_its_bundle(change: Change, among: Iterable[Change]) -> bool:
     """Whether no part of the same bundle comes before it among these: one is enough to speak for all of them."""
-    place = place_of(change)
-    return place is None or next(one for one in among if place_of(one) == place) == change
+    if change.bundle is None:
+        return True
+    return next(one for one in among if (one.section, one.bundle) == (change.section, change.bundle)) == change
 
 
 def spoken_for(change: Change) -> Slot:

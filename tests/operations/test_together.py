@@ -66,6 +66,17 @@ def test_a_bundle_is_held_by_its_own_digest_and_by_that_of_any_part() -> None:
     assert ranker.why.startswith("tokenizer, a part of its bundle fraud, is held: its digest is in quarantine")
 
 
+def test_what_main_asks_for_holds_no_rollback_that_overrules_it() -> None:
+    back = changes()[:3]
+    main = Desired(
+        environment="dev", models={**{c.model: c.after for c in back if c.after}, "fraud": entry("fraud", 8)}
+    )
+    asks = Change("dev", "models", "fraud", entry("fraud", 7), entry("fraud", 8))
+    overruled = together([asks], {"dev": main}, {"dev": {"fraud": PARTS}})
+    admitted = admit_all(past(overruled[0].judged_digest), [*back, *overruled])
+    assert [bool(admitted[change].held) for change in [*back, *overruled]] == [False] * 3 + [True] * 3
+
+
 def test_a_bundle_that_is_not_whole_is_held() -> None:
     wanted = Desired(environment="dev", models={"tokenizer": entry("tokenizer", 4), "fraud": entry("fraud", 7)})
     first = Change("dev", "models", "tokenizer", None, entry("tokenizer", 4))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from bot.concurrency import map_concurrent
 from bot.domain.bundle import Bundle
-from bot.domain.bundled import place_of, stays_the_same
+from bot.domain.bundled import stays_the_same
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import Evidence, Finding, rules_of
 from bot.domain.golden import Golden
@@ -42,14 +42,16 @@ def admit_all(past: Past, changes: Sequence[Change]) -> dict[Change, Admission]:
 
 
 def _held_together(admitted: dict[Change, Admission]) -> dict[Change, Admission]:
-    held = {place_of(change): (change, admission.held) for change, admission in admitted.items() if admission.held}
+    # Where a rollback that was cut off overrules main, both are asked for in one place: the bundle tells them apart.
+    held = {change.bundle: (change, one.held) for change, one in admitted.items() if change.bundle and one.held}
 
     def also(change: Change, admission: Admission) -> Admission:
-        place = place_of(change)
-        if admission.held or place is None or place not in held:
+        if admission.held or change.bundle is None or change.bundle not in held:
             return admission
-        part, hold = held[place]
-        said = f"{part.model}, a part of its bundle {place[2]}, is held: {hold.why}"
+        part, hold = held[change.bundle]
+        if part.section != change.section:
+            return admission
+        said = f"{part.model}, a part of its bundle {change.bundle.name}, is held: {hold.why}"
         return Admission(replace(hold, cause="bundle", why=said))
 
     return {change: also(change, admission) for change, admission in admitted.items()}

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from bot.domain import in_words
 from bot.domain.blame import GoesBack
 from bot.domain.bundle import digest_of
-from bot.domain.bundled import bundle_in
+from bot.domain.bundled import bundle_in, stays_the_same
 from bot.domain.desired import Change, Desired
 from bot.domain.journal import Journal, Underway
 from bot.domain.plan import serves
@@ -54,7 +54,10 @@ class Unfinished:
         if admission.judged_again:
             self._run.say(f"{words.describe(change)}: {admission.judged_again}")
             steps = (Step(at=datetime.now(UTC), what=admission.judged_again, seconds=0),)
-        return Item(change, name, began, evidence=admission.evidence, reason=change.retired, steps=steps)
+        reason = change.retired
+        if stays_the_same(change) and change.bundle is not None:
+            reason = f"another part of its bundle {change.bundle.name} changes"
+        return Item(change, name, began, evidence=admission.evidence, reason=reason, steps=steps)
 
     def publishes_again(self, what: Routed) -> bool:
         """Whether what was cut off was publishing this version again."""
