@@ -111,27 +111,13 @@ def package_directory(
         cases = list(_cases(config, samples, answers))
         if triton is not None:
             name = ask_model or found.name
-            outputs = [
-                spec.name for spec in config.signature.outputs or triton.signature(name, found.version).outputs
-            ]
+            specs = config.signature.outputs or triton.signature(name, found.version).outputs
+            outputs = [spec.name for spec in specs]
             cases = [
                 replace(case, outputs=tuple(triton.infer(name, found.version, case.inputs, outputs=outputs)))
                 for case in cases
             ]
-    golden = golden_files(SmokeCases(tuple(cases), tolerance))
-    target.mkdir(parents=True, exist_ok=True)
-    target.joinpath(CONFIG_FILE).write_text(text, encoding="utf-8")
-    of_cases = write_golden(target, golden)
-    for path, file in found.files:
-        target.joinpath(path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target / path, follow_symlinks=False)
-    names = [CONFIG_FILE, *of_cases, *(path for path, _ in found.files)]
-    target.joinpath(PACKAGE_FILE).write_text(Package.of(hash_file(target, name) for name in names).to_json())
-    try:
-        package = read_package(target)
-    except InvalidInput:
-        shutil.rmtree(target)  # nobody registers by mistake what is not a package
-        raise
+    package = _written(target, text, SmokeCases(tuple(cases), tolerance), found)
     return Packaged(
         model=found.name,
         version=found.version,
@@ -144,6 +130,24 @@ def package_directory(
         left_out=found.left_out,
         directory=str(target),
     )
+
+
+def _written(target: Path, config: str, cases: SmokeCases, found: _Directory) -> Package:
+    """Write the package, and return it as it is read again; what turns out to be none is removed."""
+    golden = golden_files(cases)
+    target.mkdir(parents=True, exist_ok=True)
+    target.joinpath(CONFIG_FILE).write_text(config, encoding="utf-8")
+    of_cases = write_golden(target, golden)
+    for path, file in found.files:
+        target.joinpath(path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target / path, follow_symlinks=False)
+    names = [CONFIG_FILE, *of_cases, *(path for path, _ in found.files)]
+    target.joinpath(PACKAGE_FILE).write_text(Package.of(hash_file(target, name) for name in names).to_json())
+    try:
+        return read_package(target)
+    except InvalidInput:
+        shutil.rmtree(target)  # nobody registers by mistake what is not a package
+        raise
 
 
 @dataclass(frozen=True)

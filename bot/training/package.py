@@ -105,9 +105,7 @@ def build_package(
     cases = cases_of(interface, inputs=given.inputs, answers=given.answers, max_bytes=max_smoke_bytes)
     golden = golden_files(SmokeCases(cases=tuple(cases), tolerance=tolerance))
     serialized = _serialized(graph)
-    directory.mkdir(parents=True, exist_ok=True)
-    if any(directory.iterdir()):
-        raise InvalidInput("is not empty", file=str(directory), next_step="Give a new directory for each package.")
+    _make_directory(directory)
     directory.joinpath(CONFIG_FILE).write_text(config, encoding="utf-8")
     of_cases = write_golden(directory, golden)
     directory.joinpath(MODEL_FILE).write_bytes(serialized)
@@ -116,6 +114,12 @@ def build_package(
     package = Package.of([*(hash_file(directory, name) for name in names), *weights])
     directory.joinpath(PACKAGE_FILE).write_text(package.to_json())
     return package
+
+
+def _make_directory(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        raise InvalidInput("is not empty", file=str(directory), next_step="Give a new directory for each package.")
 
 
 @dataclass(frozen=True)
