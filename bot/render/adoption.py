@@ -33,7 +33,9 @@ def adoptions(found: Sequence[Adoption]) -> str:
     ]
     missing = [f"{one.model} {one.version}: {one.why}\n    → {one.next_step}" for one in found if one.why]
     table = grid(["", "model", "version", "flavor", "verdict", "asked about", "registered"], rows)
-    return "\n".join([head, table, *_made_up(found), *missing])
+    ready = any(one.verdict in ("adopted", "has a package") for one in found)
+    step = ["To propose them, once they have gates:\n    → promobot propose --all-ready --env ENV --dry-run"]
+    return "\n".join([head, table, *_made_up(found), *missing, *(step if ready else [])])
 
 
 def _one(one: Adoption) -> str:

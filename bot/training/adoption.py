@@ -16,17 +16,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bot.domain.names import check_registered_name
+from bot.domain.nearest import did_you_mean
 from bot.domain.package import DIGEST_TAG, PACKAGE_FILE
 from bot.errors import InvalidInput
 from bot.training.converters.converted import NotConverted, first_words
 from bot.training.flavors import FLAVORS, install, load, module_and_tokens, what_is_missing
+from bot.training.interface import interface_of
 from bot.training.package import DEFAULT_TOLERANCE, build_package
 from bot.training.registration import (
+    KEY_TAG,
     Training,
     all_pages,
     check_mlflow,
     mlflow_errors,
     register_training,
+    signature_for_mlflow,
     versions_of,
 )
 from bot.training.samples import MAX_SAMPLES
@@ -35,7 +39,7 @@ from bot.training.signature_rows import rows_of_signature
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
-    from mlflow.models import Model
+    from mlflow.models import Model, ModelSignature
 
     from bot.domain.package import Package
     from bot.domain.smoke import Tolerance
@@ -108,8 +112,8 @@ def adopt(
 
     ``samples`` and ``tracking_uri`` are as for ``package_from_mlflow``. ``serving_name`` (default: ``model``) is the
     registered model that gets the new version. The metrics of the version's run are the new version's, too. The tag
-    ``promobot.adopted_from`` names the old version. A second call returns the version that the first one registered.
-    With ``dry_run`` everything is done but the registration.
+    ``promobot.adopted_from`` names the old version. A second call with the same samples returns the version that the
+    first one registered. With ``dry_run`` everything is done but the registration.
 
     Raises Unavailable or Rejected if MLflow fails.
     """
@@ -131,7 +135,7 @@ def adopt(
             model=serving_name or model,
             metrics=found.metrics,
             experiment=serving_name or model,
-            key=f"adopted from {found.uri}",
+            key=_key(found, serving_name or model, package, given=samples is not None, tracking_uri=tracking_uri),
             tags={ADOPTED_TAG: found.uri},
         )
         registered = register_training(directory, training, tracking_uri=tracking_uri)
@@ -145,6 +149,25 @@ def adopt(
         serving_name=registered.model,
         digest=registered.digest or package.digest,
     )
+
+
+def _key(found: _Found, target: str, package: Package, *, given: bool, tracking_uri: str | None) -> str:
+    """Return the key to register under: a version is adopted once, and once more for each samples that are given.
+
+    Else rows that somebody gives after rows that were made up would be passed over.
+    """
+    if given:
+        return f"adopted from {found.uri} with {package.digest}"
+    from mlflow import MlflowClient
+
+    with mlflow_errors():
+        there = [
+            one
+            for one in versions_of(MlflowClient(tracking_uri=tracking_uri), target)
+            if one.tags.get(ADOPTED_TAG) == found.uri and KEY_TAG in one.tags
+        ]
+    newest = max(there, key=lambda one: int(one.version), default=None)
+    return newest.tags[KEY_TAG] if newest else f"adopted from {found.uri}"
 
 
 def adopt_all(*, tracking_uri: str | None = None, dry_run: bool = False) -> Iterator[Adoption]:
@@ -217,7 +240,7 @@ def _look(model: str, version: int, directory: Path, tracking_uri: str | None) -
     client = MlflowClient(tracking_uri=tracking_uri)
     directory.mkdir(parents=True)
     with mlflow_errors():
-        there: ModelVersion = client.get_model_version(model, str(version))
+        there = _registered(client, model, version)
         metrics = client.get_run(there.run_id).data.metrics if there.run_id else {}
         artifacts.download_artifacts(
             uri, dst_path=str(directory), tracking_uri=tracking_uri, registry_uri=tracking_uri
@@ -244,6 +267,26 @@ def _look(model: str, version: int, directory: Path, tracking_uri: str | None) -
     )
 
 
+def _registered(client: MlflowClient, model: str, version: int) -> ModelVersion:
+    """Return the version; raise NotAdopted with those that there are, or with the name that comes closest."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        there: ModelVersion = client.get_model_version(model, str(version))
+        return there
+    except MlflowException as error:
+        if error.get_http_status_code() != 404:  # type: ignore[no-untyped-call]
+            raise
+        newest = max((int(one.version) for one in versions_of(client, model)), default=None)
+        raise NotAdopted(
+            f"MLflow has no version {version} of {model}" if newest else f"MLflow has no model {model}",
+            verdict="cannot",
+            next_step=f"Its newest version is {newest}."
+            if newest
+            else did_you_mean(model, _models(client)).strip() or "See its names with: promobot adopt --all --dry-run",
+        ) from error
+
+
 def _example(described: Model, directory: Path) -> Any:
     return described.load_input_example(str(directory)) if described.saved_input_example_info else None
 
@@ -259,7 +302,7 @@ def _package(
     # ONNX is taken by its path: weights beside it may be larger than memory.
     model: Any = Path(found.directory, found.data) if found.flavor == "onnx" else _loaded(found)
     if given is None:
-        given, source = rows_of_signature(found.described.signature, model), "made of its signature"
+        given, source = rows_of_signature(_signature(found, model), model), "made of its signature"
     if given is None:
         raise NotAdopted(
             f"{found.uri} has no example of its inputs, and no signature that says enough, so nobody knows what to "
@@ -283,6 +326,17 @@ def _package(
             verdict="needs samples" if made_up else verdict,
             next_step="Give real rows with --samples FILE." if made_up else error.next_step,
         ) from error
+
+
+def _signature(found: _Found, model: Any) -> ModelSignature | None:
+    """Return what the version takes: of ONNX, which MLflow logs without a signature, as its graph has it."""
+    known: ModelSignature | None = found.described.signature
+    if known is not None or found.flavor != "onnx":
+        return known
+    import onnx
+
+    interface = interface_of(onnx.load(model, load_external_data=False), file=model)
+    return signature_for_mlflow(interface.inputs, interface.outputs)
 
 
 def _rows_of(found: _Found, samples: Any) -> tuple[Any, Rows]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import ModelSignature
     from mlflow.store.entities import PagedList
     from mlflow.types.schema import Schema
 
@@ -360,12 +361,12 @@ def _log(
 
 def _write_model(package: Path, directory: Path, *, run_id: str, artifact_path: str) -> None:
     """Write what MLflow needs to load the model, and the package's own files over it."""
-    from mlflow.models import Model, ModelSignature
+    from mlflow.models import Model
 
     described = Model(run_id=run_id, artifact_path=artifact_path)
     if not package.joinpath(MODEL_FILE).is_file():
         signature = _signature(package)
-        described.signature = ModelSignature(_schema(signature.inputs), _schema(signature.outputs))
+        described.signature = signature_for_mlflow(signature.inputs, signature.outputs)
         shutil.copytree(package, directory, copy_function=_linked)
         described.save(str(directory / "MLmodel"))
         return
@@ -379,7 +380,7 @@ def _write_model(package: Path, directory: Path, *, run_id: str, artifact_path: 
         model,
         directory,
         mlflow_model=described,
-        signature=ModelSignature(inputs=_schema(interface.inputs), outputs=_schema(interface.outputs)),
+        signature=signature_for_mlflow(interface.inputs, interface.outputs),
         # Named here, because MLflow would otherwise load the model in another process to find them out.
         pip_requirements=[f"{name}=={version_of(name)}" for name in ("mlflow", "onnx", "onnxruntime")],
         onnx_execution_providers=["CPUExecutionProvider"],
@@ -412,6 +413,13 @@ def _signature(package: Path, graph: Interface | None = None) -> Signature:
         return declared
     of_graph = Signature(graph.inputs, graph.outputs)
     return declared if differences(of_graph, declared, one_is="graph", other_is="configuration") else of_graph
+
+
+def signature_for_mlflow(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> ModelSignature:
+    """Return MLflow's form of what clients send and get."""
+    from mlflow.models import ModelSignature
+
+    return ModelSignature(_schema(inputs), _schema(outputs))
 
 
 def _schema(specs: tuple[TensorSpec, ...]) -> Schema:

@@ -309,3 +309,30 @@ def test_a_flavor_without_a_converter_gets_the_lines_that_export_it(mlflow: Any,
     said = adopt(name, 1, dry_run=True)
     assert said.verdict == "needs a converter" and said.why.endswith("is spark, which nothing here converts")
     assert "convert_sparkml" in said.next_step and "build_package(" in said.next_step
+
+
+def test_real_rows_count_also_after_rows_that_were_made_up(mlflow: Any, name: str) -> None:
+    _autologged_without_rows(mlflow, name, AUTOLOGGED["an array"][0])
+    made_up = adopt(name, 1)
+    real = adopt(name, 1, samples=ROWS[:4])
+    assert (made_up.registered, real.registered) == (2, 3) and made_up.digest != real.digest
+    assert adopt(name, 1, samples=ROWS[:4]).registered == 3, "the same rows again"
+    assert adopt(name, 1).registered == 3, "and no rows: the newest that was made of it"
+
+
+def test_a_graph_of_onnx_needs_no_signature(mlflow: Any, name: str) -> None:
+    graph = to_onnx(LogisticRegression().fit(ROWS, LABELS), ROWS[:2].astype(np.float32))
+    with mlflow.start_run():
+        mlflow.onnx.log_model(graph, name="model", registered_model_name=name, **NO_GUESS)
+    done = adopt(name, 1, dry_run=True)
+    assert (done.verdict, done.rows) == ("ready", "made of its signature"), done.why
+
+
+def test_a_version_that_does_not_exist_is_answered_with_what_does(mlflow: Any, name: str) -> None:
+    with mlflow.start_run():
+        LOGGED["ONNX"](mlflow, name)
+    said = adopt(name, 7)
+    assert said.verdict == "cannot" and said.why == f"MLflow has no version 7 of {name}"
+    assert said.next_step == "Its newest version is 1."
+    wrong = adopt("no-such-model-anywhere", 1)
+    assert wrong.why == "MLflow has no model no-such-model-anywhere" and "adopt --all --dry-run" in wrong.next_step

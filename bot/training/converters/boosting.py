@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -128,10 +129,13 @@ def _asking(estimator: Any) -> Ask:
     """Ask an estimator as scikit-learn's are asked."""
 
     def ask(rows: Array) -> Mapping[str, ArrayLike]:
-        said = estimator.predict(rows)
-        if not hasattr(estimator, "predict_proba"):
-            return {"variable": said}
-        return {"label": said.reshape(len(rows), -1)[:, 0], "probabilities": estimator.predict_proba(rows)}
+        with warnings.catch_warnings():
+            # It was fitted to a DataFrame, and is asked an array: what is served has no names of columns.
+            warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+            said = estimator.predict(rows)
+            if not hasattr(estimator, "predict_proba"):
+                return {"variable": said}
+            return {"label": said.reshape(len(rows), -1)[:, 0], "probabilities": estimator.predict_proba(rows)}
 
     return ask
 
