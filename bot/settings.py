@@ -642,7 +642,8 @@ class Environment(_Part):
                 f"{ENVIRONMENTS}/{self.environment}.yaml has no gate for {model}",
                 state="Nothing was changed.",
                 next_step=f"{did_you_mean(model, self.named_models)}Gates are for {known}. "
-                f"For a new model add gates.{model} there, in a pull request of its own.",
+                f"For a new model add gates.{model} there, a pattern, or gates.default for all models, in a pull "
+                "request of its own, and merge that first.",
             )
         return gate
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -136,7 +136,8 @@ def _judged(name: str, rule: MetricRule, metrics: Measured, champion: Measured) 
         return replace(row, why=f"{name} is ambiguous: {own}")
     if row.value is None:
         alike = _alike(name, metrics.values)
-        row = replace(row, why=f"{row.why} (there is {', '.join(alike)})" if alike else row.why)
+        others = "" if alike or not metrics.values else f" (there are {_first_few(sorted(metrics.values))})"
+        row = replace(row, why=f"{row.why} (there is {', '.join(alike)})" if alike else row.why + others)
         return replace(row, why=f"{row.why}: {metrics.only}") if metrics.only else row
     if other and rule.max_regression is not None:
         why = f"{name} of the version in service is ambiguous: {other}"
@@ -150,6 +151,12 @@ def _alike(name: str, there: Collection[str]) -> list[str]:
     found = [one for one in sorted(there, key=lambda one: (len(one), one)) if word and word in _letters(one)]
     close = nearest(name, there)
     return found[:_ALIKE] or ([close] if close else [])
+
+
+def _first_few(names: Sequence[str]) -> str:
+    """Name the first few, and say how many more there are."""
+    more = len(names) - _ALIKE
+    return ", ".join(names[:_ALIKE]) + (f" and {more} more" if more > 0 else "")
 
 
 def _letters(name: str) -> str:

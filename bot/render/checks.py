@@ -427,7 +427,7 @@ def _first_problem(failed: Sequence[CheckResult], problems: Iterable[str]) -> st
     for result in failed:
         for finding in problems_of(result):
             name = f"{CHECK_NAMES[result.check]} of {escape(result.model)} {result.version}"
-            return f"{name} failed at “{escape(finding.what)}”: {escape(finding.detail, limit=400)}"
+            return f"{name} failed at “{escape(finding.what)}”: {escape(finding.detail.removesuffix('.'), limit=400)}"
         return f"{CHECK_NAMES[result.check]} of {escape(result.model)} {result.version} {NOTHING_LOOKED_AT}"
     return escape(next(iter(problems), "a check failed"))
 

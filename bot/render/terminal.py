@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     from bot.records.ledger import RequestDone
 
 
+_RULE = 60
+"""The longest line below the name of the last column, in cells."""
+
+
 def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table of plain text, columns aligned; stacked where the terminal is too narrow for it."""
     listed = [list(head), *[list(row) for row in rows]]
@@ -55,7 +59,8 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     if columns is not None and sum(widths) + 2 * (len(widths) - 1) > columns:
         return stacked(head, listed[1:], columns)
     lines = ["  ".join(map(padded, row, widths)).rstrip() for row in listed]
-    lines.insert(1, "  ".join("─" * width for width in widths))
+    # A sentence in the last column needs no line as long as itself.
+    lines.insert(1, "  ".join("─" * width for width in [*widths[:-1], min(widths[-1], _RULE)]))
     return "\n".join(lines)
 
 

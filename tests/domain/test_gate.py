@@ -89,7 +89,8 @@ def test_the_reason_says_what_was_missed_worst_first() -> None:
     )
     result = judge(gate, Measured({"accuracy": 0.871, "auc": 0.8, "loss": 0.9, "fine": 1.0}), Measured({"auc": 0.9}))
     assert (
-        result.reason == "gone is missing; loss 0.9 > 0.4; auc 0.1 worse than in service (0.9); accuracy 0.871 < 0.9"
+        result.reason == "gone is missing (there are accuracy, auc, fine and 1 more); loss 0.9 > 0.4; auc 0.1 worse "
+        "than in service (0.9); accuracy 0.871 < 0.9"
     )
     assert [row.metric for row in result.rows] == ["gone", "loss", "auc", "accuracy", "fine"]
     assert [row.change for row in result.rows if row.metric == "auc"] == [pytest.approx(-0.1)]

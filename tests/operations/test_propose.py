@@ -251,7 +251,10 @@ def test_a_model_without_a_gate_is_refused(world: World) -> None:
         "  Nothing was changed.",
     )
     assert step.startswith("  → Gates are for ")
-    assert step.endswith("For a new model add gates.unheard-of there, in a pull request of its own.")
+    assert step.endswith(
+        "For a new model add gates.unheard-of there, a pattern, or gates.default for all models, in a pull request "
+        "of its own, and merge that first."
+    )
 
 
 def test_a_version_that_is_not_in_mlflow_is_said_as_such(world: World) -> None:
