@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -60,6 +61,10 @@ class Bundle(BaseModel):
     def is_whole(self) -> bool:
         """Whether every part has an entry, or none has."""
         return not self.missing or not self.parts
+
+    def is_held(self, quarantined: AbstractSet[str]) -> bool:
+        """Whether it, or any part of it, is in quarantine: then none of it goes into service."""
+        return not quarantined.isdisjoint({self.digest, *(part.digest for part in self.parts)})
 
     def before(self, model: str) -> tuple[Part, ...]:
         """Return the parts that ``model`` may name: those before it."""

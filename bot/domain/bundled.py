@@ -93,8 +93,12 @@ def is_first_of_its_bundle(change: Change, among: Iterable[Change]) -> bool:
 
 
 def spoken_for(change: Change) -> Slot:
-    """Return the place under which a change is spoken of: of a bundle that of the last part, which users ask."""
-    return spoken_slot(change.slot, change.bundle)
+    """Return the place under which a change is spoken of: of a bundle that of the last part, which users ask.
+
+    A bundle that lacks an entry does not know which part is the last; the one that it leaves may.
+    """
+    of = [bundle for bundle in (change.bundle, change.left) if change.bundle and bundle]
+    return spoken_slot(change.slot, next((bundle for bundle in of if bundle.is_whole), change.bundle))
 
 
 def spoken_slot(slot: Slot, bundle: Bundle | None) -> Slot:
@@ -111,9 +115,10 @@ def entries_of(bundle: Bundle | None) -> dict[str, Entry]:
 def blamed(slot: Slot, entry: Entry, bundle: Bundle | None) -> Release:
     """Return the release that goes into quarantine for what an entry asks for in its place.
 
-    Of a bundle that is the last part, with the digest of the whole bundle.
+    Of a bundle that is the last part that has an entry, with the digest of the whole bundle.
     """
-    if bundle is None:
+    if bundle is None or not bundle.parts:
         return entry.in_slot(slot)
-    last = entries_of(bundle)[bundle.models[-1]]
-    return replace(last.in_slot(spoken_slot(slot, bundle)), digest=bundle.digest)
+    last = bundle.parts[-1].model
+    release = entries_of(bundle)[last].in_slot(Slot(slot.environment, last, slot.lane))
+    return replace(release, digest=bundle.digest)

@@ -45,4 +45,8 @@ def is_pattern(key: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _expression(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, pattern.split("*"))))
+    # What stands between two stars is taken where it comes first, for good: if each star were tried at every length,
+    # a pattern of a few of them would keep a process busy for hours.
+    first, *between = map(re.escape, pattern.split("*"))
+    last = f".*{between.pop()}" if between else ""
+    return re.compile(first + "".join(f"(?>.*?{part})" for part in between) + last)

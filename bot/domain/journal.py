@@ -82,9 +82,11 @@ class Journal(BaseModel):
         models = dict(RouteTable.from_json(self.before).models)
         verified = {record.id for record in records if record.verified}
         # The routes of a bundle are good when all of it is: its records are written one after another.
-        broken = {(item.section, digest_of(item.bundle)) for item in self.underway if item.id not in verified}
+        broken = {
+            (item.section, item.bundle.name) for item in self.underway if item.bundle and item.id not in verified
+        }
         for item in self.underway:
-            if item.id in verified and (item.bundle is None or (item.section, item.bundle.digest) not in broken):
+            if item.id in verified and (item.bundle is None or (item.section, item.bundle.name) not in broken):
                 slot = item.slot_in(current.environment)
                 route = models.get(item.model, current.route(item.model))
                 models[item.model] = route.having(slot.lane, current.target(slot))

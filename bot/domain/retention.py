@@ -259,10 +259,10 @@ def _in_bundles(
     """
     found: dict[str, tuple[str, Entry]] = {}
     for record in reversed(records):
-        if record.verified and record.bundle is not None and record.after is not None:
-            found.setdefault(record.bundle.digest, (record.published_as, record.after))
-    ways = [digest for digest in found if digest not in skipped][:count]
-    return [found[digest] for digest in ways]
+        bundle = record.bundle
+        if record.verified and bundle is not None and record.after is not None and not bundle.is_held(skipped):
+            found.setdefault(bundle.digest, (record.published_as, record.after))
+    return list(found.values())[:count]
 
 
 def _slots(stock: Stock) -> set[Slot]:

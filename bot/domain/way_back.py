@@ -102,6 +102,21 @@ def choose(
     return None
 
 
+def choose_bundle(
+    verified: Iterable[Bundle], *, leaves: str, model: str, quarantined: AbstractSet[str], to_version: int | None
+) -> Bundle | None:
+    """Choose the bundle to go back to among the ``verified`` ones, newest first; None where there is nothing.
+
+    It is neither the one with the digest that is left, nor one of which any part is in quarantine. If a person named
+    a version, it is that of the part ``model``.
+    """
+    for bundle in verified:
+        stays = bundle.digest == leaves or bundle.is_held(quarantined)
+        if not stays and to_version in (None, entries_of(bundle)[model].version):
+            return bundle
+    return None
+
+
 def may_wait(error: PromobotError, *, main_is_known: bool, is_noted: bool) -> bool:
     """Decide whether a revert that could not be opened is left to the next deployment.
 

@@ -173,7 +173,8 @@ def _go_on_back(run: Run, unfinished: Unfinished, desired: Desired) -> tuple[Des
     for back in unfinished.rollbacks(desired):
         run.say(f"{words.describe(back)}: resuming the rollback that was cut off")
         if back.after is not None:
-            overruled.append(replace(back, before=back.after, after=desired.section(back.section)[back.model]))
+            asked = desired.section(back.section).get(back.model)
+            overruled.append(replace(back, before=back.after, after=asked))
             desired = desired.having(back.section, back.model, back.after)
     environment = run.settings.environment
     return desired, together(overruled, {environment: main}, {environment: run.settings.bundles})

@@ -18,7 +18,7 @@ from bot.domain.plan import in_service
 from bot.domain.quarantine import Quarantined
 from bot.domain.record import DeploymentRecord, known_entries, verified_bundles, verified_entries
 from bot.domain.release import Lane, Slot
-from bot.domain.way_back import WayBack, choose, latest, may_wait
+from bot.domain.way_back import WayBack, choose, choose_bundle, latest, may_wait
 from bot.errors import PromobotError, Refused, Rejected
 from bot.exit_codes import ExitCode
 from bot.operations import Say
@@ -266,13 +266,12 @@ def _bundle_to_go_to(
     verified = [b for b in verified_bundles(history, slot) if b.is_whole and list(b.models) == list(parts)]
     left = bundle_in(main.models, name, parts).digest
     to = chosen.version if chosen is not None else ask.to_version
-    for bundle in verified:
+    bundle = choose_bundle(verified, leaves=left, model=ask.model, quarantined=quarantined.keys(), to_version=to)
+    if bundle is not None:
         entry = entries_of(bundle)[ask.model]
-        stays = bundle.digest == left or {bundle.digest, entry.digest} & quarantined.keys()
-        if not stays and to in (None, entry.version):
-            if ask.request:
-                platform.ledger.decide_way_back(ask.request, entry)
-            return Target(ask.model, entry, bundle)
+        if ask.request:
+            platform.ledger.decide_way_back(ask.request, entry)
+        return Target(ask.model, entry, bundle)
     entries = [entries_of(bundle)[ask.model] for bundle in verified]
     raise _no_target(platform.settings, ask, history, entries, quarantined, main.current)
 

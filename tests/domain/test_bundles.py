@@ -8,7 +8,15 @@ import pytest
 
 from bot.domain.blame import Failure, Seen, Switched, decide
 from bot.domain.bundle import Bundle, Part, needs_no_gate, order_of
-from bot.domain.bundled import bundle_in, entries_of, is_first_of_its_bundle, spoken_for, stays_the_same, together
+from bot.domain.bundled import (
+    blamed,
+    bundle_in,
+    entries_of,
+    is_first_of_its_bundle,
+    spoken_for,
+    stays_the_same,
+    together,
+)
 from bot.domain.desired import Change, Desired, Entry
 from bot.domain.evidence import Evidence, newest_for
 from bot.domain.journal import Journal, Underway
@@ -16,6 +24,7 @@ from bot.domain.record import DeploymentRecord, undoes, verified_bundles, verifi
 from bot.domain.release import Slot
 from bot.domain.retention import Stock, retention
 from bot.domain.routes import Route, RouteTable, Target
+from bot.domain.way_back import choose_bundle
 
 PARTS = ["tokenizer", "ranker", "fraud"]
 BUNDLES = {"dev": {"fraud": PARTS}}
@@ -215,3 +224,75 @@ def test_what_a_bundle_to_go_back_to_asks_is_kept_under_its_own_name() -> None:
     }
     stock = Stock(RouteTable("dev", 3, models), records, published, {"triton": frozenset()})
     assert retention(stock, versions=2, warm=0).removable == {("tokenizer", 3), ("fraud.aaaaaaaa", 7)}
+
+
+@pytest.mark.parametrize("lacks", PARTS)
+def test_a_bundle_that_lacks_an_entry_is_blamed_without_it(lacks: str) -> None:
+    whole, there = bundle(3, 1, 7), {model: one for model, one in entries(4, 1, 7).items() if model != lacks}
+    broken = bundle_in(there, "fraud", PARTS)
+    last = list(there)[-1]
+    for model, one in there.items():
+        release = blamed(Slot.of("dev", model, "models"), one, broken)
+        assert (release.slot.model, release.version, release.digest) == (last, there[last].version, broken.digest)
+    change = Change("dev", "models", "ranker", entry("ranker", 1), there.get("ranker"), bundle=broken, left=whole)
+    assert spoken_for(change).model == "fraud", "its revert is that of the part that users ask"
+
+
+def test_nothing_goes_back_to_a_bundle_with_any_part_in_quarantine() -> None:
+    verified = [bundle(4, 1, 8), bundle(4, 1, 7), bundle(3, 1, 7)]
+    bad = {entry("tokenizer", 4).digest}
+    for model in PARTS:
+        found = choose_bundle(verified, leaves=verified[0].digest, model=model, quarantined=bad, to_version=None)
+        assert found == verified[2]
+    assert choose_bundle(verified, leaves="", model="fraud", quarantined=bad, to_version=8) is None
+    whole = {verified[1].digest}
+    assert (
+        choose_bundle(verified, leaves=verified[0].digest, model="fraud", quarantined=whole, to_version=7)
+        == (verified[2])
+    )
+
+
+def test_a_bundle_with_a_part_in_quarantine_is_not_counted_as_a_way_back_that_is_kept() -> None:
+    """Else the one that a rollback goes to is removed for it."""
+    releases = [
+        (bundle(3, 1, 7), "fraud.aaaaaaaa"),
+        (bundle(4, 1, 7), "fraud.bbbbbbbb"),
+        (bundle(5, 1, 7), "fraud.c"),
+    ]
+    records = [
+        record(model, of, number, name=name if model == "fraud" else model)
+        for number, (of, name) in enumerate(releases, 1)
+        for model in PARTS
+    ]
+    now = releases[-1][0]
+    models = {p.model: Route(Target(p.model, p.version, p.digest)) for p in now.parts}
+    models["fraud"] = Route(Target("fraud.cccccccc", 7, now.parts[2].digest))
+    published = frozenset({("fraud.aaaaaaaa", 7), ("tokenizer", 3), ("ranker", 1)})
+    bad = {entry("tokenizer", 4).digest}
+    stock = Stock(
+        RouteTable("dev", 3, models), records, published, {"triton": frozenset()}, quarantined=frozenset(bad)
+    )
+    assert retention(stock, versions=2, warm=0).removable == frozenset()
+
+
+def test_a_bundle_that_leaves_service_waits_for_no_other_that_does() -> None:
+    two = {"fraud": ["tokenizer", "fraud"], "other": ["ranker"]}
+    old = entries(3, 1, 7)
+    routes = {model: Route(Target(model, one.version, one.digest)) for model, one in old.items()}
+    underway = tuple(
+        Underway(
+            id=f"dev-2-{model}",
+            section="models",
+            model=model,
+            before=old[model],
+            after=None,
+            started_at=NOW,
+            bundle=bundle_in({}, name, parts),
+        )
+        for name, parts in two.items()
+        for model in parts
+    )
+    journal = Journal(turn=2, before=RouteTable("dev", 1, routes).to_json(), underway=underway)
+    gone = [record(model, bundle(3, 1, 7), 2).model_copy(update={"id": f"dev-2-{model}"}) for model in two["fraud"]]
+    verified = journal.verified(RouteTable("dev", 2, {}), gone)
+    assert [slot.model for slot in verified.slots] == ["ranker"]

@@ -1502,6 +1502,14 @@ MUTATIONS = (
         "        is_held = False\n",
         (f"{T_ROLLBACK}::test_now_that_was_cut_off_is_gone_on_with_and_not_undone",),
     ),
+    Mutation(
+        "rollback",
+        "nothing goes back to a bundle with any part in quarantine",
+        "bot/domain/way_back.py",
+        "        stays = bundle.digest == leaves or bundle.is_held(quarantined)\n",
+        "        stays = bundle.digest == leaves or bundle.digest in quarantined\n",
+        ("tests/domain/test_bundles.py::test_nothing_goes_back_to_a_bundle_with_any_part_in_quarantine",),
+    ),
     # What clients may do to a gateway.
     Mutation(
         "clients",
@@ -3067,7 +3075,7 @@ MUTATIONS = (
         "bundles",
         "routes are good when all parts are recorded",
         "bot/domain/journal.py",
-        "(item.bundle is None or (item.section, item.bundle.digest) not in broken)",
+        "(item.bundle is None or (item.section, item.bundle.name) not in broken)",
         "True",
         ("tests/domain/test_bundles.py::test_the_routes_of_a_bundle_are_good_when_all_of_it_is_recorded",),
     ),
