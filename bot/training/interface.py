@@ -58,7 +58,7 @@ def interface_of(model: onnx.ModelProto, *, file: Path | None = None) -> Interfa
     """
     import onnx
 
-    if file is None and any(is_elsewhere(tensor) for tensor in tensors(model.graph)):
+    if file is None and any(is_elsewhere(tensor) for tensor in tensors(model)):
         raise InvalidInput(
             "keeps its weights in another file", key="model", next_step="Give the path of the model's file instead."
         )

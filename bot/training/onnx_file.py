@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -47,7 +47,7 @@ def read_onnx(path: Path, *, max_bytes: int) -> OnnxFile:
         model = onnx.load(str(path), format="protobuf", load_external_data=False)
     except DecodeError as error:
         raise InvalidInput("is not an ONNX model", file=str(path)) from error
-    kept_elsewhere = [tensor for tensor in tensors(model.graph) if is_elsewhere(tensor)]
+    kept_elsewhere = [tensor for tensor in tensors(model) if is_elsewhere(tensor)]
     places = dict.fromkeys(_location(tensor, path) for tensor in kept_elsewhere)
     names = {place: _name(number, len(places)) for number, place in enumerate(places)}
     total = size + sum(_size(path.parent / place) for place in places)
@@ -69,18 +69,45 @@ def is_elsewhere(tensor: onnx.TensorProto) -> bool:
     return bool(tensor.data_location == type(tensor).EXTERNAL)
 
 
-def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Yield each tensor of a graph that holds values, also of the graphs in its nodes."""
+def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Yield each tensor of a model that holds values, also of its functions, and of the graphs in its nodes.
+
+    The checks look for other files wherever a tensor can lie, so nothing may be passed over here.
+    """
+    yield from _of_graph(model.graph)
+    for function in model.functions:
+        yield from _of_attributes(function.attribute_proto)
+        yield from _of_nodes(function.node)
+    for training in model.training_info:
+        yield from _of_graph(training.initialization)
+        yield from _of_graph(training.algorithm)
+
+
+def _of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     yield from graph.initializer
-    for sparse in graph.sparse_initializer:
+    yield from _of_sparse(graph.sparse_initializer)
+    yield from _of_nodes(graph.node)
+
+
+def _of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for node in nodes:
+        yield from _of_attributes(node.attribute)
+
+
+def _of_attributes(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.TensorProto]:
+    for attribute in attributes:
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        one = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+        yield from _of_sparse((*one, *attribute.sparse_tensors))
+        for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            yield from _of_graph(inner)
+
+
+def _of_sparse(tensors: Iterable[onnx.SparseTensorProto]) -> Iterator[onnx.TensorProto]:
+    for sparse in tensors:
         yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from tensors(inner)
 
 
 def _location(tensor: onnx.TensorProto, path: Path) -> str:

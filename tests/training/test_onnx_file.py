@@ -60,6 +60,31 @@ def test_weights_in_other_files_come_along_under_names_of_our_own(tmp_path: Path
     np.testing.assert_array_equal(session.run(None, {"X": ROWS})[0], ANSWERS)
 
 
+def with_a_function(weight: onnx.TensorProto) -> onnx.ModelProto:
+    """Return a model whose weight is in a function of its own."""
+    constant = helper.make_node("Constant", [], ["b"], value=weight)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("own", 1)]
+    add = helper.make_function(
+        "own", "Add2", ["X"], ["Y"], [constant, helper.make_node("Add", ["X", "b"], ["Y"])], [opsets[0]]
+    )
+    sides = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2]) for name in "XY"]
+    graph = helper.make_graph([helper.make_node("Add2", ["X"], ["Y"], domain="own")], "f", sides[:1], sides[1:])
+    return helper.make_model(graph, functions=[add], opset_imports=opsets, ir_version=8)
+
+
+def test_weights_of_a_function_come_along(tmp_path: Path) -> None:
+    weight = onnx.TensorProto(name="b", data_type=TensorProto.FLOAT, dims=[2], data_location=TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value="f-91.bin")
+    tmp_path.joinpath("f.onnx").write_bytes(with_a_function(weight).SerializeToString())
+    tmp_path.joinpath("f-91.bin").write_bytes(np.array([1, 2], np.float32).tobytes())
+    package = build_package(
+        tmp_path / "f.onnx", tmp_path / "p", inputs=ROWS, answers=ROWS + np.array([1, 2], np.float32)
+    )
+    assert [file.path for file in package.version_files] == ["model.data", "model.onnx"]
+    session = onnxruntime.InferenceSession(tmp_path / "p/model.onnx")
+    np.testing.assert_array_equal(session.run(None, {"X": ROWS})[0], ROWS + np.array([1, 2], np.float32))
+
+
 def test_the_name_that_an_exporter_drew_does_not_count(tmp_path: Path) -> None:
     one = saved(tmp_path / "1/net.onnx", location="4f00.data")
     two = saved(tmp_path / "2/net.onnx", location="a9d1.data")
