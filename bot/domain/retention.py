@@ -1,9 +1,9 @@
 """The one rule by which anything is ever removed: which versions are kept, and which stay loaded.
 
-A version stays on the share while a route or a journal names it, or while it is one of the last verified ones of its
-model and section. It also stays while any Triton has it loaded, is loading it or is unloading it. A Triton that does
-not answer may have anything, so while one is silent nothing goes. Versions that no record names are somebody else's
-and are left alone.
+A version stays on the share while a route or a journal names it, while what these name asks it, or while it is one of
+the last verified ones of its model and section. It also stays while any Triton has it loaded, is loading it or is
+unloading it. A Triton that does not answer may have anything, so while one is silent nothing goes. Versions that no
+record names are somebody else's and are left alone.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class Stock:
     tritons: Mapping[str, Loaded | None]
     journal: Journal | None = None
     quarantined: AbstractSet[str] = field(default_factory=frozenset)
+    asked: AbstractSet[Pair] = field(default_factory=frozenset)
+    """The parts of bundles that the versions in service ask."""
 
     @property
     def environment(self) -> str:
@@ -205,6 +207,7 @@ class _Rules:
         slot = self._slot_of(pair)
         return (
             pair in self._routed
+            or pair in self._stock.asked
             or self._is_journaled(pair)
             or not self.is_known(pair)
             or (slot is not None and pair[1] in self._warm.get(slot, ()))
@@ -214,7 +217,7 @@ class _Rules:
         slot = self._slot_of(pair)
         if pair in self._routed or self._is_journaled(pair) or slot is None or not self.is_known(pair):
             return True
-        if pair in self._bundled:
+        if pair in self._bundled or pair in self._stock.asked:
             return True
         routed = self._stock.routes.target(slot)
         # A routed version is kept where it is routed to: under another name lie bytes that it had to leave.

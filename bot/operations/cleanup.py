@@ -34,6 +34,7 @@ from bot.domain.retention import (
 from bot.domain.routes import RouteTable
 from bot.errors import PromobotError, Refused
 from bot.operations import Say
+from bot.operations.asked import asked_by
 from bot.operations.checking import purge
 from bot.operations.deployment.unfinished import read_journal
 from bot.platform import Platform, Serving
@@ -108,14 +109,17 @@ class _Cleanup:
 
     def _stock(self, records: list[DeploymentRecord], quarantined: frozenset[str]) -> Stock:
         # Read the loaded versions before the published ones: a version that loads in between is published already.
-        tritons = self._loaded()
+        tritons, journal = self._loaded(), read_journal(self.systems.share)
+        routes = self.systems.share.routes.read(self.platform.settings.environment)
+        before = [RouteTable.from_json(journal.before)] if journal else []
         return Stock(
-            routes=self.systems.share.routes.read(self.platform.settings.environment),
+            routes=routes,
             records=records,
             published=published_in(self.systems.share.models.contents()),
             tritons=tritons,
-            journal=read_journal(self.systems.share),
+            journal=journal,
             quarantined=quarantined,
+            asked=asked_by(self.systems.share, records, [routes, *before]),
         )
 
     def _loaded(self) -> dict[str, Loaded | None]:
@@ -254,7 +258,7 @@ class _Cleanup:
                 if described
                 else [_not_known_bytes(version)]
             )
-            if wrong and version in folder.routed:
+            if wrong and (version in folder.routed or version in folder.asked):
                 raise Refused(_not_narrowed(name, "; ".join(wrong)))
             if wrong:
                 broken.add(version)
@@ -335,6 +339,8 @@ class _Folder:
     name: str
     routed: Mapping[int, str]
     """Versions with the digests that the routes name."""
+    asked: AbstractSet[int]
+    """Versions that something in service asks."""
     told: Mapping[int, str]
     """Versions with the digests that records tell of."""
     unknown: AbstractSet[int]
@@ -357,6 +363,7 @@ class _Index:
         self._routed: dict[str, dict[int, str]] = {}
         for target in targets(stock.routes):
             self._routed.setdefault(target.triton_model, {})[target.version] = target.digest
+        self._asked = _by_name(stock.asked)
         self._environment = stock.environment
         self._told: dict[Slot | None, dict[int, str]] = {}
         for record in stock.records:
@@ -379,10 +386,11 @@ class _Index:
         """Return all that is known of it."""
         loaded, routed = self._loaded.get(name, {}), self._routed.get(name, {})
         # What stays warm is not loaded for it: a Triton that restarted since has no need of it.
-        stay = self.stays_loaded.get(name, set()) & set().union(*loaded.values(), routed)
+        asked = self._asked.get(name, set())
+        stay = self.stays_loaded.get(name, set()) & set().union(*loaded.values(), routed, asked)
         told = self._told.get(slot_of(self._environment, name), {})
         unknown = self._unknown.get(name, set())
-        return _Folder(name, routed, told, unknown, stay, self.surplus_of(name), loaded.keys())
+        return _Folder(name, routed, asked, told, unknown, stay, self.surplus_of(name), loaded.keys())
 
 
 def _by_name(pairs: Iterable[tuple[str, int]]) -> dict[str, set[int]]:

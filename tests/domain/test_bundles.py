@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +14,7 @@ from bot.domain.bundled import (
     bundle_in,
     entries_of,
     is_first_of_its_bundle,
+    recorded_with,
     spoken_for,
     stays_the_same,
     together,
@@ -250,6 +252,35 @@ def test_nothing_goes_back_to_a_bundle_with_any_part_in_quarantine() -> None:
         choose_bundle(verified, leaves=verified[0].digest, model="fraud", quarantined=whole, to_version=7)
         == (verified[2])
     )
+
+
+def test_what_something_in_service_asks_stays_loaded_and_kept_though_no_route_names_it() -> None:
+    records = [record(model, bundle(3, 1, 7), 1) for model in PARTS]
+    alone = {"after": entry("tokenizer", 4), "bundle": None, "published_as": ""}
+    records.append(record("tokenizer", bundle(4, 1, 7), 2).model_copy(update=alone))
+    routes = {one.model: Route(Target(one.model, one.version, one.digest)) for one in bundle(4, 1, 7).parts}
+    pairs = frozenset({("tokenizer", 3), ("tokenizer", 4), ("ranker", 1), ("fraud", 7)})
+    stock = Stock(RouteTable("dev", 2, routes), records, pairs, {"triton": pairs})
+    assert retention(stock, versions=1, warm=0).surplus == {"triton": {("tokenizer", 3)}}
+    decided = retention(replace(stock, asked={("tokenizer", 3)}), versions=1, warm=0)
+    assert decided.surplus == {"triton": frozenset()}
+    off = replace(stock, asked={("tokenizer", 3)}, tritons={"triton": pairs - {("tokenizer", 3)}})
+    off = replace(off, quarantined={bundle(3, 1, 7).digest})  # so no bundle to go back to keeps it
+    decided = retention(off, versions=1, warm=0)
+    assert decided.removable == frozenset()
+    assert entry("tokenizer", 3).digest in decided.digests
+
+
+def test_records_tell_with_which_parts_a_release_was_verified() -> None:
+    releases = [(bundle(3, 1, 7), "fraud.a"), (bundle(4, 1, 7), "fraud.b")]
+    records = [
+        record(model, of, number, name=name if model == "fraud" else model)
+        for number, (of, name) in enumerate(releases, 1)
+        for model in PARTS
+    ]
+    asked = recorded_with(Target("fraud.a", 7, entry("fraud", 7).digest), records)
+    assert asked == {("tokenizer", 3), ("ranker", 1), ("fraud.a", 7)}
+    assert recorded_with(Target("churn", 7, entry("fraud", 7).digest), records) == frozenset()
 
 
 def test_a_bundle_with_a_part_in_quarantine_is_not_counted_as_a_way_back_that_is_kept() -> None:

@@ -55,8 +55,8 @@ class Bundled:
                 )
         self.now: dict[str, Registered] = {}
 
-    def adds(self, model: str, number: float) -> Registered:
-        """Register a version of a part that adds this number."""
+    def adds(self, model: str, number: float, *, says: float | None = None) -> Registered:
+        """Register a version of a part that adds this number; its golden requests say so, or ``says`` another."""
         folder = self.folder / f"{model}-{len(list(self.folder.iterdir()))}"
         folder.mkdir()
         weight = numpy_helper.from_array(np.array([number], np.float32), "W")
@@ -65,7 +65,7 @@ class Bundled:
         built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
         built.ir_version = 8
         onnx.save(built, str(folder / "model.onnx"))
-        return self._register(folder, model, 'backend: "onnxruntime" ' + _INTERFACE, number)
+        return self._register(folder, model, 'backend: "onnxruntime" ' + _INTERFACE, number if says is None else says)
 
     def asks(self, answers: float, *, note: str = "") -> Registered:
         """Register a version of what users ask: golden requests say that all of it adds so much."""
@@ -320,3 +320,29 @@ def test_a_python_model_gets_names_and_versions_of_its_parts(world: World, tmp_p
     assert bundle.answer() == 12
     config = config_on_triton(world, target(world, bundle.last))
     assert f'"{target(world, bundle.first)}:2"' in config and f'"{target(world, bundle.second)}:1"' in config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["ensemble", pytest.param("python", marks=pytest.mark.extended)])
+def test_what_asks_a_part_keeps_it_after_the_settings_took_it_out_of_the_bundle(
+    world: World, tmp_path: Path, backend: str
+) -> None:
+    bundle = Bundled(world, tmp_path, backend=backend)
+    world.configure("dev", keep={"versions": 1, "warm": 0})
+    bundle.adds(bundle.first, 1), bundle.adds(bundle.second, 10), bundle.asks(11)
+    bundle.released()
+    old = f"{target(world, bundle.first)} 1"
+    gate = {"metrics": {"roc_auc": {"minimum": 0.5}}}
+    world.configure("dev", bundles={bundle.name: [bundle.second, bundle.last]}, gates={bundle.first: gate})
+    with bundle.asked_all_the_while() as seen:
+        world.served(bundle.adds(bundle.first, 2))
+        assert bundle.answer(bundle.first) == 2
+        assert old in world.loaded(), "retention"
+        world.merged(bundle.adds(bundle.first, 3, says=4))
+        assert world.deploy().code == 1
+        assert old in world.loaded(), "a version that failed was withdrawn beside it"
+        world.retire(bundle.first)
+        assert world.deploy().code == 0
+        assert world.promobot("cleanup", "--env", "dev").code == 0
+    assert set(seen) == {(1, 11.0)}
+    assert old in world.loaded(), "retention of a model that left service"

@@ -84,6 +84,10 @@ def test_a_bundle_that_is_not_whole_is_held() -> None:
     (held, *_) = (admission.held for admission in admit_all(past(), asked).values())
     assert held is not None
     assert (held.cause, held.why) == ("bundle", "its bundle fraud is not whole: ranker has no entry in models")
+    assert held.next_step == (
+        "propose all parts of fraud for dev in one pull request, or retire all of them; "
+        "if the settings added ranker to it, revert that in manifests/environments/dev.yaml"
+    )
 
 
 def test_where_a_part_fails_before_the_switch_the_others_end_with_it_and_are_not_to_blame() -> None:

@@ -3102,9 +3102,39 @@ MUTATIONS = (
         "bundles",
         "what a way back asks is kept",
         "bot/domain/retention.py",
-        "        if pair in self._bundled:\n",
-        "        if False:\n",
+        "        if pair in self._bundled or pair in self._stock.asked:\n",
+        "        if pair in self._stock.asked:\n",
         ("tests/domain/test_bundles.py::test_what_a_bundle_to_go_back_to_asks_is_kept_under_its_own_name",),
+    ),
+    Mutation(
+        "bundles",
+        "what something in service asks stays loaded",
+        "bot/domain/retention.py",
+        "            or pair in self._stock.asked\n",
+        "",
+        (
+            "tests/domain/test_bundles.py::test_what_something_in_service_asks_stays_loaded_and_kept_though_no_route_"
+            "names_it",
+        ),
+    ),
+    Mutation(
+        "bundles",
+        "what something in service asks stays on the share",
+        "bot/domain/retention.py",
+        "        if pair in self._bundled or pair in self._stock.asked:\n",
+        "        if pair in self._bundled:\n",
+        (
+            "tests/domain/test_bundles.py::test_what_something_in_service_asks_stays_loaded_and_kept_though_no_route_"
+            "names_it",
+        ),
+    ),
+    Mutation(
+        "bundles",
+        "no load and no withdrawal takes off what something in service asks",
+        "bot/operations/deployment/loading.py",
+        "    for name, version in routed | asked_by(run.systems.share, run.history, tables):\n",
+        "    for name, version in routed:\n",
+        ("tests/operations/test_asked.py::test_a_load_and_a_withdrawal_leave_what_is_asked_loaded",),
     ),
 )
 

@@ -185,7 +185,8 @@ def _bundle_not_whole(change: Change, bundle: Bundle) -> Hold:
     return Hold(
         "bundle",
         f"its bundle {bundle.name} is not whole: {missing} has no entry in {change.section}",
-        f"propose all parts of {bundle.name} for {change.environment} in one pull request, or retire all of them",
+        f"propose all parts of {bundle.name} for {change.environment} in one pull request, or retire all of them; "
+        f"if the settings added {missing} to it, revert that in manifests/environments/{change.environment}.yaml",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from time import monotonic
 
@@ -13,11 +13,12 @@ from bot.domain.bundle import order_of
 from bot.domain.desired import Change
 from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
-from bot.domain.plan import by_name, targets
+from bot.domain.plan import targets
 from bot.domain.record import verified_entries
 from bot.domain.routes import RouteTable, Target
 from bot.domain.stage import Fault, fault_of_load
 from bot.errors import PromobotError, Rejected, Unavailable, WrongAnswers
+from bot.operations.asked import asked_by
 from bot.operations.deployment.item import Item, go_on, take_step, whole, with_changed
 from bot.operations.deployment.publishing import is_whole
 from bot.operations.deployment.run import Run
@@ -50,7 +51,7 @@ def _waves(run: Run, items: list[Item]) -> list[list[Item]]:
 def _load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
     started: dict[str, float] = {}
     routes = lazy(run.routes)
-    named = lazy(lambda: by_name(before, routes()))
+    named = lazy(lambda: needed_under(run, before, routes()))
 
     def begin(one: tuple[Item, Target]) -> None:
         started[one[0].id] = monotonic()
@@ -59,7 +60,7 @@ def _load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
     def load_one(one: tuple[Item, Target]) -> Item:
         item, target = one
         try:
-            needed = {routed.version for routed in named().get(target.triton_model, ())}
+            needed = named().get(target.triton_model, set())
             _name_versions(run, item, {target.version, *needed, *_staying_warm(run, item, target, routes())})
             for _, answer in run.gather(run.systems.tritons, partial(ask_to_load, run, target.triton_model)):
                 if isinstance(answer, PromobotError):
@@ -177,6 +178,15 @@ def wait_ready(run: Run, wanted: list[Target], triton: TritonServer) -> dict[Tar
     return found
 
 
+def needed_under(run: Run, *tables: RouteTable) -> Mapping[str, set[int]]:
+    """Return the versions that must stay loaded under each name: what these routes name, and what that asks."""
+    found: dict[str, set[int]] = {}
+    routed = {(target.triton_model, target.version) for table in tables for target in targets(table)}
+    for name, version in routed | asked_by(run.systems.share, run.history, tables):
+        found.setdefault(name, set()).add(version)
+    return found
+
+
 def _name_versions(run: Run, item: Item, versions: set[int]) -> None:
     if item.config and item.target is not None:
         config = render_config(item.config, versions=versions)
@@ -220,11 +230,11 @@ def withdraw(run: Run, items: list[Item], before: RouteTable) -> None:
         return
     # Gateways may ask until this deployment has switched them; where one was cut off after its commit, these are not
     # only those of the last verified routes: a gateway that restarted since serves what was committed.
-    named = by_name(before, run.routes())
+    named = needed_under(run, before, run.routes())
 
     def withdraw_one(one: tuple[Item, Target]) -> None:
         item, name = one[0], one[1].triton_model
-        needed = {target.version for target in named.get(name, ())}
+        needed = named.get(name, set())
         if needed:
             _name_versions(run, item, needed)
 

@@ -87,6 +87,18 @@ def asked_in(text: str) -> tuple[str, ...]:
     return asked_models(json_format.MessageToDict(_message(text), preserving_proto_field_name=True))
 
 
+def asked_exactly(text: str) -> frozenset[tuple[str, int]]:
+    """Return what a published configuration asks: names and versions as Triton has them."""
+    message = _message(text)
+    steps = {(step.model_name, int(step.model_version)) for step in message.ensemble_scheduling.step}
+    given = [
+        message.parameters[key].string_value.rpartition(":")
+        for key in message.parameters
+        if key.startswith(BUNDLE_PARAMETER)
+    ]
+    return frozenset(steps | {(name, int(version)) for name, _, version in given})
+
+
 def _ask_exactly(message: Any, parts: Mapping[str, Target]) -> bool:
     """Name these parts in steps and parameters; say whether there are any."""
     asks = False
