@@ -44,6 +44,8 @@ def retire(
 ) -> Retired:
     """Open the pull request that removes the model's entry and marks it as retired. Changes nothing else.
 
+    Of a bundle all parts leave service together: without one of them the others could never be deployed.
+
     Raises InvalidInput without a reason, Refused where main asks for no version and none is in service.
     """
     reason = " ".join(reason.split())
@@ -51,8 +53,8 @@ def retire(
         raise InvalidInput(f"say why, in at most {LONGEST_REASON} characters", key="--reason")
     settings, ledger, repository = platform.settings, platform.ledger, platform.repository()
     desired = read_desired(repository, settings.environment, repository.head())
-    served = served_after(settings.environment, ledger.deployments()).models.get(model)
-    wanted = desired.models.get(model)
+    serving = served_after(settings.environment, ledger.deployments()).models
+    served, wanted = serving.get(model), desired.models.get(model)
     if wanted is None and served is None:
         raise Refused(
             f"{model} is not in service in {settings.environment}, and main asks for no version of it",
@@ -60,11 +62,14 @@ def retire(
             next_step=f"{did_you_mean(model, known_models(settings, desired=desired))}"
             f"`promobot status --env {settings.environment}` shows what is.",
         )
+    together = settings.parts_with(model)
+    leaving = {model, *(part for part in together if part in desired.models or part in serving)}
     draft = Draft(
-        branch=retire_branch(settings.environment, model),
-        edits=[Edit("models", model, None, reason)],
+        branch=retire_branch(settings.environment, together[-1]),
+        # In the order of the differences of two files: checks compare what they make to the byte.
+        edits=[Edit("models", part, None, reason) for part in sorted(leaving)],
         title=words.retire_title(model, settings.environment, served or wanted),
-        body=words.retire_body(model, settings.environment, served, reason=reason, by=by),
+        body=words.retire_body(model, settings.environment, served, reason=reason, by=by, parts=sorted(leaving)),
         asking=asking,
     )
     proposed = put_proposal(repository, platform.github, ledger, draft, say=say)

@@ -313,8 +313,14 @@ def retire_title(model: str, environment: str, entry: Entry | None) -> str:
     return f"Retire {model}{f' {entry.version}' if entry else ''} in {environment}"
 
 
-def retire_body(model: str, environment: str, served: Entry | None, *, reason: str, by: str) -> str:
-    """Return the text of the pull request that takes a model out of service; ``served`` is what answers now."""
+def retire_body(
+    model: str, environment: str, served: Entry | None, *, reason: str, by: str, parts: Sequence[str] = ()
+) -> str:
+    """Return the text of the pull request that takes a model out of service; ``served`` is what answers now.
+
+    ``parts`` are all models that leave with it: those of its bundle.
+    """
+    others = [part for part in parts if part != model]
     now = (
         f"Version {served.version} ({code(short(served.digest))}) answers now." if served else "Nothing answers now."
     )
@@ -322,6 +328,7 @@ def retire_body(model: str, environment: str, served: Entry | None, *, reason: s
     lines = [
         headed(""),
         f"⏹️ **{escape(model)} leaves service in {escape(environment)}.** {now}",
+        f"The other parts of its bundle leave with it: {escape(', '.join(others))}." if others else "",
         f"Asked for by {escape(by)}." if by else "",
         f"**Why:** {escape(reason)}",
         "Next: see in the verdict whether anybody still asks for it, then merge. Users get 404 after that.",

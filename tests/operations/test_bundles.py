@@ -346,3 +346,22 @@ def test_what_asks_a_part_keeps_it_after_the_settings_took_it_out_of_the_bundle(
         assert world.promobot("cleanup", "--env", "dev").code == 0
     assert set(seen) == {(1, 11.0)}
     assert old in world.loaded(), "retention of a model that left service"
+
+
+@pytest.mark.slow
+def test_retiring_one_part_retires_the_whole_bundle_in_one_pull_request(bundle: Bundled) -> None:
+    world = bundle.world
+    bundle.adds(bundle.first, 1), bundle.adds(bundle.second, 10), bundle.asks(11)
+    bundle.released()
+    said = world.promobot("retire", bundle.second, "--env", "dev", "--reason", "nobody asks for it")
+    assert said.code == 0, said
+    number = said.document["pull_request"]
+    assert world.pull(number)["head"]["ref"] == f"promobot-retire/dev/{bundle.last}"
+    for part in bundle.models:
+        assert part in world.pull(number)["body"].replace("\\", "")
+    assert [one.code for one in world.check(number)] == [0, 0, 0, 0], world.sticky(number)
+    world.merge(number)
+    assert world.deploy().code == 0
+    assert not set(bundle.models) & set(world.routes()["models"])
+    main = desired.parse(world.promotions(), file=PROMOTIONS.format("dev"))
+    assert set(bundle.models) <= set(main.retired)
