@@ -276,7 +276,7 @@ class Processes:
         stat = _stat_or_none(process.pid)
         return (
             stat is not None
-            and stat.state not in "ZX"
+            and not stat.has_ended
             and (process.boot, process.start_ticks) == (_boot(), stat.start_ticks)
         )
 
@@ -284,7 +284,7 @@ class Processes:
         """Return for each process the ids of itself, first, and of those it started, as far as they live."""
         sessions: dict[int, list[_Stat]] = {}
         for stat in map(_stat_or_none, _process_ids()):
-            if stat is not None and stat.state not in "ZX":
+            if stat is not None and not stat.has_ended:
                 sessions.setdefault(stat.session, []).append(stat)
         return {process: self._living_of(process, sessions.get(process.pid, ())) for process in processes}
 
@@ -377,12 +377,19 @@ class _Stat:
     state: str
     session: int
     start_ticks: int
+    threads: int
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of it has: its first thread may be gone while others still hold its files and ports."""
+        return self.state in "ZX" and self.threads <= 1
 
 
 def _stat(pid: int) -> _Stat:
     text = Path(f"/proc/{pid}/stat").read_text()
     fields = text[text.rindex(")") + 2 :].split()  # the name before may hold spaces and parentheses
-    return _Stat(pid=pid, state=fields[0], session=int(fields[3]), start_ticks=int(fields[19]))
+    session, threads, ticks = (int(fields[number]) for number in (3, 17, 19))
+    return _Stat(pid=pid, state=fields[0], session=session, start_ticks=ticks, threads=threads)
 
 
 def _stat_or_none(pid: int) -> _Stat | None:

@@ -77,6 +77,31 @@ def test_one_that_ignores_sigterm_is_killed(ports: Ports, tmp_path: Path) -> Non
     assert not lives(process.pid)
 
 
+def test_one_whose_first_thread_is_gone_has_not_ended(ports: Ports, tmp_path: Path) -> None:
+    """Its other threads hold its ports still: a killed Triton's, for a moment."""
+    first_ends = (
+        "import ctypes, http.server as h, sys, threading\n"
+        "web = h.HTTPServer(('127.0.0.1', int(sys.argv[1])), h.SimpleHTTPRequestHandler)\n"
+        "threading.Thread(target=web.serve_forever).start()\n"
+        "ctypes.CDLL(None).pthread_exit(None)"
+    )
+    part = server(ports, code=first_ends)
+    processes = Processes(tmp_path)
+    process = processes.start(part)
+    processes.wait_until_ready(process)
+    state = Path(f"/proc/{process.pid}/stat")
+    for _ in range(1000):
+        if state.read_text().rpartition(")")[2].split()[0] == "Z":
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail("its first thread never ended")
+    assert [found.pid for found in processes.living()] == [process.pid]
+    assert processes.stop() == ["web"]
+    processes.wait_until_ready(processes.start(part))
+    processes.stop()
+
+
 def test_a_process_that_merely_has_the_id_now_is_left_alone(ports: Ports, tmp_path: Path) -> None:
     processes = Processes(tmp_path)
     process = processes.start(server(ports))
