@@ -14,7 +14,7 @@ from bot.operations import proposing, renewing
 from bot.systems.triton.server import TritonControl
 from tests.operations.world import Registered, World
 
-FIRST = 3
+FIRST = 2
 
 
 @pytest.fixture
