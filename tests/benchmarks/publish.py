@@ -242,14 +242,15 @@ def _on_one_share(
 
     target, prod = folder / "copied", environments.new("prod", "dev")
 
+    # What is deleted is deleted first: the disk goes on with that until the next sync, which a new share begins with.
     def nothing_copied() -> None:
-        first_is_there()
         shutil.rmtree(target, ignore_errors=True)
+        first_is_there()
 
     def nothing_in_prod() -> None:
         nonlocal prod
-        prod = environments.new("prod", "dev")
         shutil.rmtree(target, ignore_errors=True)
+        prod = environments.new("prod", "dev")
 
     def refused(path: str, start: int = 0) -> Iterator[bytes]:
         raise AssertionError(f"{path} was to be found on the share, from {start}")

@@ -35,6 +35,7 @@ from tests.reliability.outcomes import LENIENT, world_of_its_own
 from tests.reliability.users import question
 
 RATE = 100.0
+WHILE_ASKED = f"{IMPORTS}, beside the same users"
 FLOOR = "routes written, gateways reloaded, all asked once, by a process that runs already"
 
 
@@ -76,8 +77,9 @@ def _run(bench: Bench) -> Iterator[Figure]:
         with ExitStack() as opened:
             floor = _Floor(world, model, earlier, opened)
             works = {"command": command, "inside": inside, "floor": floor.run}
-            found = bench.alternate({name: lambda work=work: timed(work) for name, work in works.items()})
-    imports = bench.time(importing(*TO_SWITCH))
+            measured = {name: lambda work=work: timed(work) for name, work in works.items()}
+            imports = importing(*TO_SWITCH)
+            found = bench.alternate({**measured, "imports": lambda: _beside_users(world, model, imports)})
     ours = found["command"]
     seconds, warm, bare = ([one.last_gateway for one in found[name]] for name in works)
     note = (
@@ -90,7 +92,9 @@ def _run(bench: Bench) -> Iterator[Figure]:
     for name, took, goal in (("as a new process", seconds, None), ("in a process that runs, as in Slack", warm, 250)):
         own = [(one - other) * 1e3 for one, other in zip(took, bare, strict=True)]
         yield Figure(f"rollback --now, the bot's own part, {name}", own, goal=goal, unit="ms", note=note)
-    yield Figure("rollback --now, command to the last gateway", seconds, f"{IMPORTS}, with no users", imports)
+    yield Figure(
+        "rollback --now, command to the last gateway", seconds, WHILE_ASKED, [one.end for one in found["imports"]]
+    )
     failed = [float(one.failures) for one in ours]
     asked = sum(one.requests for one in ours)
     yield Figure("rollback --now, requests that failed", failed, goal=0, unit="requests", note=f"of {asked}")
@@ -98,6 +102,23 @@ def _run(bench: Bench) -> Iterator[Figure]:
 
 def _watched(world: World, model: str, work: Callable[[], None], *, earlier: Registered, later: Registered) -> _Wait:
     """Have users ask every gateway while ``work`` goes back."""
+    began, end, heard = _asked(world, model, work)
+    for each in heard:
+        if set(each.versions) != {earlier.version, later.version}:
+            raise RuntimeError(f"a gateway answered with {set(each.versions)}")
+    failures = sum(len(each.failures) for each in heard)
+    first = [_first(each, earlier.version) - began for each in heard]
+    return _Wait(max(first), end, sum(len(each.waits) for each in heard), failures)
+
+
+def _beside_users(world: World, model: str, work: Callable[[], None]) -> _Wait:
+    """Run what changes nothing while users ask as they do beside a rollback: they need the same processors."""
+    _, end, heard = _asked(world, model, work)
+    return _Wait(end, end, sum(len(each.waits) for each in heard), sum(len(each.failures) for each in heard))
+
+
+def _asked(world: World, model: str, work: Callable[[], None]) -> tuple[float, float, list[Heard]]:
+    """Have users ask every gateway while something runs; return when it began, how long it took, what they heard."""
     path = f"/v2/models/{model}/infer"
     with ExitStack() as running:
         users = [
@@ -109,13 +130,7 @@ def _watched(world: World, model: str, work: Callable[[], None], *, earlier: Reg
         work()
         end = time.monotonic() - began
         time.sleep(0.1)
-        heard = [each.heard(stop=True) for each in users]
-    for each in heard:
-        if set(each.versions) != {earlier.version, later.version}:
-            raise RuntimeError(f"a gateway answered with {set(each.versions)}")
-    failures = sum(len(each.failures) for each in heard)
-    first = [_first(each, earlier.version) - began for each in heard]
-    return _Wait(max(first), end, sum(len(each.waits) for each in heard), failures)
+        return began, end, [each.heard(stop=True) for each in users]
 
 
 def _first(heard: Heard, version: int) -> float:
