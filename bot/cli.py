@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
 
     _die_politely()
     # SDKs make very many objects while they are imported and hardly any garbage: looking for it costs a fifth of it.
-    gc.set_threshold(100_000, 50, 50)
+    gc.set_threshold(200_000, 50, 50)
     output.prepare(json=context.json)
     logs.configure(context.logs)
     try:

@@ -15,7 +15,7 @@ GitPython is not among it: the bot imports only the module that runs Git.
 TO_LOOK = (*TO_SWITCH, "github")
 TO_DEPLOY = (*TO_LOOK, "slack_sdk")
 
-AS_THE_BOT = "import gc; gc.set_threshold(100_000, 50, 50)"
+AS_THE_BOT = "import gc; gc.set_threshold(200_000, 50, 50)"
 """As the command line does: there is little garbage in imports."""
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,11 +74,19 @@ def test_a_locked_version_cannot_be_deleted(object_storage: ObjectStorage) -> No
     assert client.get_object(**named, VersionId=put["VersionId"])["Body"].read() == b"x"
 
 
+@pytest.fixture
+def ports() -> Iterator[Ports]:
+    """Held until the test is over: what is started again has the same."""
+    with Ports() as taken:
+        yield taken
+
+
 @pytest.mark.slow
-def test_killed_and_started_again_it_has_everything_and_stopped_it_leaves_nothing(tmp_path: Path) -> None:
+def test_killed_and_started_again_it_has_everything_and_stopped_it_leaves_nothing(
+    tmp_path: Path, ports: Ports
+) -> None:
     processes = Processes(tmp_path)
-    with Ports() as ports:
-        storage = ObjectStorage.new(tmp_path / "s3", ports=ports)
+    storage = ObjectStorage.new(tmp_path / "s3", ports=ports)
 
     def sockets() -> set[Path]:
         return {path for port in storage.ports.values() for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")}

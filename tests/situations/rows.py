@@ -1204,12 +1204,12 @@ ROWS: tuple[Row, ...] = (
         users="version 1",
         says=MERGED
         | {
-            "status": ("promobot: manifests/environments/dev.yaml:59: tritons: stands twice, first in line 18"),
-            "drift": ("promobot: manifests/environments/dev.yaml:59: tritons: stands twice, first in line 18"),
-            "history": ("promobot: manifests/environments/dev.yaml:59: tritons: stands twice, first in line 18"),
-            "job summary": ("❌ manifests/environments/dev.yaml:59: tritons: stands twice, first in line 18"),
+            "status": ("promobot: manifests/environments/dev.yaml:68: tritons: stands twice, first in line 18"),
+            "drift": ("promobot: manifests/environments/dev.yaml:68: tritons: stands twice, first in line 18"),
+            "history": ("promobot: manifests/environments/dev.yaml:68: tritons: stands twice, first in line 18"),
+            "job summary": ("❌ manifests/environments/dev.yaml:68: tritons: stands twice, first in line 18"),
             "annotation": (
-                "promobot deploy in dev: manifests/environments/dev.yaml:59: tritons: stands twice, first in line 18"
+                "promobot deploy in dev: manifests/environments/dev.yaml:68: tritons: stands twice, first in line 18"
             ),
         },
         do=(

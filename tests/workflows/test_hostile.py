@@ -132,7 +132,9 @@ def test_500_hostile_inputs_are_values_or_refused(runner: Runner, tmp_path: Path
             continue
         reached += 1
         assert (arguments[0], got["root"], got["json"]) == (verb, "..", False), f"{name} {text!r} is an option"
-        assert check_model_name(got["model"]) == ("churn" if name != "MODEL" else text)
+        models = [*got["versions"]] if verb == "propose" else [got["model"]]
+        assert [check_model_name(model) for model in models] == ["churn" if name != "MODEL" else text]
+        assert not got.get("all_ready") and not got.get("dry_run"), f"{name} {text!r} is an option"
         assert got["env"] == (text if name == "ENVIRONMENT" else "dev")
         if verb == "rollback":
             assert got["reason"] == (text if name == "REASON" else "x")
