@@ -21,9 +21,11 @@ def asked_by(
 
     The published configuration says it, for Triton itself asks by that. Where it cannot be read, the records say with
     which parts each was verified. A version that is not on the share is left out: Triton would refuse to load it.
+    Users wait for this while they are put back, so what was only ever verified alone is not read.
     """
     found: set[Pair] = set()
-    open_ends = {target for table in tables for target in targets(table)}
+    alone = _verified_alone(records)
+    open_ends = {target for table in tables for target in targets(table) if target.digest not in alone}
     looked_at: set[Pair] = set()
     while open_ends:
         target = open_ends.pop()
@@ -32,6 +34,12 @@ def asked_by(
         found |= asked
         open_ends |= {Target(name, version, "") for name, version in asked - looked_at}
     return frozenset((name, version) for name, version in found if version in share.models.versions(name))
+
+
+def _verified_alone(records: Sequence[DeploymentRecord]) -> frozenset[str]:
+    """Return the digests that were verified, and never in a bundle: the rules of packages let these ask nobody."""
+    given = [(one.after.digest, one.bundle is not None) for one in records if one.verified and one.after]
+    return frozenset(digest for digest, _ in given) - {digest for digest, in_bundle in given if in_bundle}
 
 
 def _asked_by_one(share: ModelRepository, records: Sequence[DeploymentRecord], target: Target) -> frozenset[Pair]:

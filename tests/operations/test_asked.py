@@ -19,10 +19,12 @@ ALONE = 'backend: "onnxruntime"'
 TABLE = RouteTable("dev", 1, {"fraud": Route(Target("fraud.aaaaaaaa", 7, DIGEST), Target("fraud-shadow", 8, DIGEST))})
 
 
-def share(**configs: str) -> Any:
+def share(read: list[str] | None = None, **configs: str) -> Any:
     there = {name.replace("_", "."): text for name, text in configs.items()}
 
     def config(name: str) -> str | None:
+        if read is not None:
+            read.append(name)
         if there.get(name) == "not UTF-8":
             raise Rejected("it is not UTF-8", system="model repository")
         return there.get(name)
@@ -44,15 +46,30 @@ def test_a_version_that_is_not_on_the_share_is_not_named_to_triton() -> None:
     assert asked_by(share(fraud_aaaaaaaa=STEPS.format("tokenizer", 9)), [], [TABLE]) == frozenset()
 
 
+def record(name: str, version: int, digest: str = "", *, bundle: str = "") -> Any:
+    of = SimpleNamespace(digest=bundle) if bundle else None
+    after = SimpleNamespace(version=version, digest=digest)
+    return SimpleNamespace(verified=True, bundle=of, after=after, published_as=name if bundle else "")
+
+
+def test_what_was_only_ever_verified_alone_is_not_read() -> None:
+    """Users wait for each of these while they are put back, on a network file system."""
+    read: list[str] = []
+    alone = {f"model-{number}": f"sha256:{number:064}" for number in range(50)}
+    routes = {model: Route(Target(model, 1, digest)) for model, digest in alone.items()}
+    table = RouteTable("dev", 1, {**routes, "fraud": Route(Target("fraud.aaaaaaaa", 7, DIGEST))})
+    records = [record(model, 1, digest) for model, digest in alone.items()]
+    there = share(read, fraud_aaaaaaaa=STEPS.format("tokenizer", 3))
+    for also in ([], [record("fraud.aaaaaaaa", 7, DIGEST), record("fraud.aaaaaaaa", 7, DIGEST, bundle="sha256:b")]):
+        assert asked_by(there, [*records, *also], [table]) == {("tokenizer", 3)}
+        assert set(read) == {"fraud.aaaaaaaa", "tokenizer"}
+
+
 @pytest.mark.parametrize("broken", ["", "not UTF-8", "{", PYTHON.format(""), PYTHON.format("ranker:latest")])
 def test_where_it_cannot_be_read_the_records_say_it(broken: str) -> None:
-    of = SimpleNamespace(digest="sha256:b")
-
-    def record(name: str, version: int) -> Any:
-        return SimpleNamespace(verified=True, bundle=of, after=SimpleNamespace(version=version), published_as=name)
-
     there = share(**({"fraud_aaaaaaaa": broken} if broken else {}))
-    records = [record("tokenizer", 3), record("ranker.bbbbbbbb", 1), record("fraud.aaaaaaaa", 7)]
+    asked = [("tokenizer", 3), ("ranker.bbbbbbbb", 1), ("fraud.aaaaaaaa", 7)]
+    records = [record(name, version, bundle="sha256:b") for name, version in asked]
     assert asked_by(there, records, [TABLE]) == {("ranker.bbbbbbbb", 1), ("tokenizer", 3)}
 
 

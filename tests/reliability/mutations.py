@@ -3136,6 +3136,14 @@ MUTATIONS = (
         "    for name, version in routed:\n",
         ("tests/operations/test_asked.py::test_a_load_and_a_withdrawal_leave_what_is_asked_loaded",),
     ),
+    Mutation(
+        "bundles",
+        "what was verified alone, and in a bundle later, is asked what it asks",
+        "bot/operations/asked.py",
+        " - {digest for digest, in_bundle in given if in_bundle}\n",
+        "\n",
+        ("tests/operations/test_asked.py::test_what_was_only_ever_verified_alone_is_not_read",),
+    ),
 )
 
 
