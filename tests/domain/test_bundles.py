@@ -207,7 +207,8 @@ def test_the_routes_of_a_bundle_are_good_when_all_of_it_is_recorded() -> None:
     assert journal.verified(after, some).models == after.models
 
 
-def test_what_a_bundle_to_go_back_to_asks_is_kept_under_its_own_name() -> None:
+def three_releases() -> tuple[RouteTable, list[DeploymentRecord]]:
+    """The routes to the newest of three releases, each with another tokenizer, and the records of all."""
     releases = [
         (bundle(3, 1, 7), "fraud.aaaaaaaa"),
         (bundle(4, 1, 7), "fraud.bbbbbbbb"),
@@ -218,13 +219,19 @@ def test_what_a_bundle_to_go_back_to_asks_is_kept_under_its_own_name() -> None:
         for number, (of, name) in enumerate(releases, 1)
         for model in PARTS
     ]
-    now = releases[-1][0]
+    now, name = releases[-1]
     models = {p.model: Route(Target(p.model, p.version, p.digest)) for p in now.parts}
-    models["fraud"] = Route(Target("fraud.cccccccc", 7, now.parts[2].digest))
-    published = frozenset({("tokenizer", 3), ("tokenizer", 4), ("tokenizer", 5), ("ranker", 1)}) | {
-        (name, 7) for _, name in releases
-    }
-    stock = Stock(RouteTable("dev", 3, models), records, published, {"triton": frozenset()})
+    models["fraud"] = Route(Target(name, 7, now.parts[2].digest))
+    return RouteTable("dev", 3, models), records
+
+
+def test_what_a_bundle_to_go_back_to_asks_is_kept_under_its_own_name() -> None:
+    routes, records = three_releases()
+    published = frozenset(
+        {("tokenizer", 3), ("tokenizer", 4), ("tokenizer", 5), ("ranker", 1)}
+        | {(name, 7) for name in ("fraud.aaaaaaaa", "fraud.bbbbbbbb", "fraud.cccccccc")}
+    )
+    stock = Stock(routes, records, published, {"triton": frozenset()})
     assert retention(stock, versions=2, warm=0).removable == {("tokenizer", 3), ("fraud.aaaaaaaa", 7)}
 
 
@@ -285,24 +292,10 @@ def test_records_tell_with_which_parts_a_release_was_verified() -> None:
 
 def test_a_bundle_with_a_part_in_quarantine_is_not_counted_as_a_way_back_that_is_kept() -> None:
     """Else the one that a rollback goes to is removed for it."""
-    releases = [
-        (bundle(3, 1, 7), "fraud.aaaaaaaa"),
-        (bundle(4, 1, 7), "fraud.bbbbbbbb"),
-        (bundle(5, 1, 7), "fraud.c"),
-    ]
-    records = [
-        record(model, of, number, name=name if model == "fraud" else model)
-        for number, (of, name) in enumerate(releases, 1)
-        for model in PARTS
-    ]
-    now = releases[-1][0]
-    models = {p.model: Route(Target(p.model, p.version, p.digest)) for p in now.parts}
-    models["fraud"] = Route(Target("fraud.cccccccc", 7, now.parts[2].digest))
+    routes, records = three_releases()
     published = frozenset({("fraud.aaaaaaaa", 7), ("tokenizer", 3), ("ranker", 1)})
     bad = {entry("tokenizer", 4).digest}
-    stock = Stock(
-        RouteTable("dev", 3, models), records, published, {"triton": frozenset()}, quarantined=frozenset(bad)
-    )
+    stock = Stock(routes, records, published, {"triton": frozenset()}, quarantined=frozenset(bad))
     assert retention(stock, versions=2, warm=0).removable == frozenset()
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from bot.domain.smoke import SmokeCases
 from bot.errors import InvalidInput
 from bot.training import build_package, to_onnx
 from tests.models.modules import MODULES, ROWS, TOKENS, perceptron, tagger
+from tests.training.graphs import see_that_it_answers
 
 pytestmark = pytest.mark.long
 
@@ -23,16 +23,7 @@ def test_a_module_becomes_a_package(name: str, tmp_path: Path) -> None:
     module = given.model.train()
     given.write(tmp_path)
     assert module.training, "it is left as it was"
-    cases = SmokeCases.from_json(tmp_path.joinpath("smoke.json").read_bytes()).cases
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    for case in cases:
-        feed = {
-            one.name: np.array(one.data, dtype=np.float32 if one.datatype == "FP32" else np.int64).reshape(one.shape)
-            for one in case.inputs
-        }
-        answers = session.run([output.name for output in case.outputs], feed)
-        for answer, output in zip(answers, case.outputs, strict=True):
-            np.testing.assert_allclose(answer.ravel(), output.data, rtol=1e-4, atol=1e-5)
+    see_that_it_answers(tmp_path)
 
 
 def test_tokens_may_be_of_any_length() -> None:
