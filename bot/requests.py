@@ -217,18 +217,24 @@ class RollBack(Request["RolledBack"]):
 
     def run(self, platforms: Platforms, say: Say) -> RolledBack:
         """Go back."""
-        from bot.operations.rollback import GoBack, rollback
+        from bot.operations.main_branch import main_beside
 
-        ask = GoBack(
-            model=self.model,
-            to_version=self.to,
-            now=self.now,
-            reason=self.reason,
-            by=self.by.shown or "a person",
-            request=self.id,
-            asking=_asking(self.by, replace=self.replace),
-        )
-        return rollback(platforms(self.environment), ask, say=say)
+        platform = platforms(self.environment)
+        hurried = platform.settings.deadlines.request_seconds if self.now else None
+        with main_beside(platform, within_seconds=hurried) as main:
+            # Users wait. While Git fetches, all the rest is imported: the two take longest here.
+            from bot.operations.rollback import GoBack, rollback
+
+            ask = GoBack(
+                model=self.model,
+                to_version=self.to,
+                now=self.now,
+                reason=self.reason,
+                by=self.by.shown or "a person",
+                request=self.id,
+                asking=_asking(self.by, replace=self.replace),
+            )
+            return rollback(platform, ask, main, say=say)
 
 
 @dataclass(frozen=True, kw_only=True)

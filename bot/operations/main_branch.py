@@ -11,12 +11,11 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from bot.concurrency import background
-from bot.domain.desired import Desired
 from bot.errors import InvalidInput, PromobotError, Unavailable
-from bot.operations.proposing import read_desired
-from bot.platform import Platform
 
 if TYPE_CHECKING:
+    from bot.domain.desired import Desired
+    from bot.platform import Platform
     from bot.systems.git import Repository
 
 
@@ -54,6 +53,8 @@ def main_beside(
 def _read(platform: Platform, limit_seconds: float | None) -> Main:
     repository = platform.repository(limit_seconds=limit_seconds)
     commit = repository.head()
+    from bot.operations.proposing import read_desired  # not before: Git fetches while the caller imports this, too
+
     return Main(repository, commit, read_desired(repository, platform.environment, commit))
 
 

@@ -32,7 +32,7 @@ from bot.operations.following import (
     ways_back,
 )
 from bot.operations.known import known_models
-from bot.operations.main_branch import Main, main_beside
+from bot.operations.main_branch import Main
 from bot.operations.package_rules import refuse_what_is_not_allowed
 from bot.operations.proposing import ASKED_BY_NOBODY, Asking, read_desired
 from bot.records.ledger import Ledger
@@ -108,33 +108,30 @@ class RolledBack:
         return replace(self.deployed, records=tuple(own)).exit_code
 
 
-def rollback(platform: Platform, ask: GoBack, *, say: Say) -> RolledBack:
+def rollback(platform: Platform, ask: GoBack, main: Callable[[], Main | PromobotError], *, say: Say) -> RolledBack:
     """Go back to the last verified version of the model but the one in service, or to the one that ``ask`` names.
 
-    Skips the gate, freezes and every wait; sees that the bytes still exist. ``now`` needs neither Git nor GitHub: the
-    runtime goes back by routes and records, and the pull request follows.
+    ``main`` returns what main says, or why it cannot be read; who calls this began to read it before. Skips the gate,
+    freezes and every wait; sees that the bytes still exist. ``now`` needs neither Git nor GitHub: the runtime goes
+    back by routes and records, and the pull request follows.
     """
     settings = platform.settings
-    hurried = settings.deadlines.request_seconds if ask.now else None
-    with main_beside(platform, within_seconds=hurried) as look:
-        systems = platform.serving()
-        # Users wait. While Git fetches, what talks to Tritons and gateways is imported: the two take longest here.
-        import_module("bot.operations.deploy")
-        history = platform.ledger.deployments()
-        ways = ways_back(systems.share, say)
-        believed = partial(_believed, systems.share, platform.environment, history=history, ways=ways)
-        parts = settings.parts_with(ask.model)
-        main = _what_main_says(look(), ask, platform.environment, believed, parts, say)
-        target = _target(platform, ask, history, main)
-        for model, entry in target.whole.items():
-            _see_that_its_bytes_exist(platform, model, entry)
-        back = _put_back_now(platform, ask, main, target, say) if ask.now else None
-        revert = Revert(
-            ask.model, target.entry, reason=ask.reason, by=ask.by, asking=ask.asking, bundle=target.bundle
-        )
-        followed = _have_git_follow(platform, revert, main, back, say)
-        if followed.error is None:
-            _forget(systems.share, [*ways, back.way] if back else ways, target.about, say)
+    systems = platform.serving()
+    # What talks to Tritons and gateways is slow to import, too; Git is still at work.
+    import_module("bot.operations.deploy")
+    history = platform.ledger.deployments()
+    ways = ways_back(systems.share, say)
+    believed = partial(_believed, systems.share, platform.environment, history=history, ways=ways)
+    parts = settings.parts_with(ask.model)
+    says = _what_main_says(main(), ask, platform.environment, believed, parts, say)
+    target = _target(platform, ask, history, says)
+    for model, entry in target.whole.items():
+        _see_that_its_bytes_exist(platform, model, entry)
+    back = _put_back_now(platform, ask, says, target, say) if ask.now else None
+    revert = Revert(ask.model, target.entry, reason=ask.reason, by=ask.by, asking=ask.asking, bundle=target.bundle)
+    followed = _have_git_follow(platform, revert, says, back, say)
+    if followed.error is None:
+        _forget(systems.share, [*ways, back.way] if back else ways, target.about, say)
     pull = followed.pull_request
     return RolledBack(
         settings.environment,

@@ -178,7 +178,7 @@ class Repository:
             GIT_TERMINAL_PROMPT="0",
             GIT_CONFIG_NOSYSTEM="1",
             GIT_CONFIG_GLOBAL="/dev/null",
-            GIT_CONFIG_COUNT="5",
+            GIT_CONFIG_COUNT="6",
             GIT_CONFIG_KEY_0="http.extraHeader",
             GIT_CONFIG_VALUE_0=f"Authorization: Basic {basic}",
             GIT_CONFIG_KEY_1="http.lowSpeedLimit",
@@ -191,6 +191,9 @@ class Repository:
             # Git's own rules know other variables than the rest of the bot; empty is none.
             GIT_CONFIG_KEY_4="http.proxy",
             GIT_CONFIG_VALUE_4=web.proxy(url) or "",
+            # The folder lives as long as one command: there is nothing to tidy, and looking is one process a fetch.
+            GIT_CONFIG_KEY_5="maintenance.auto",
+            GIT_CONFIG_VALUE_5="false",
             **self._trusted(url),
         )
 
