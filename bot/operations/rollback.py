@@ -61,7 +61,7 @@ class GoBack:
     request: str = ""
     asking: Asking = ASKED_BY_NOBODY
 
-    def to(self, target: Target, *, environment: str, turn: int, main: _MainEntry) -> WayBack:
+    def to(self, target: Destination, *, environment: str, turn: int, main: _MainEntry) -> WayBack:
         """Return what is kept of it until its pull request is open."""
         return WayBack(
             environment=environment,
@@ -148,7 +148,7 @@ def rollback(platform: Platform, ask: GoBack, main: Callable[[], Main | Promobot
 
 
 @dataclass(frozen=True)
-class Target:
+class Destination:
     """The version to go back to; of a part of a bundle, the whole bundle as it was verified."""
 
     model: str
@@ -229,7 +229,7 @@ def _what_main_says(
     return _MainEntry("", current, models)
 
 
-def _target(platform: Platform, ask: GoBack, history: list[DeploymentRecord], main: _MainEntry) -> Target:
+def _target(platform: Platform, ask: GoBack, history: list[DeploymentRecord], main: _MainEntry) -> Destination:
     """Return the version to go to: that of the same request before, if it was cut off, and else the one to choose."""
     ledger, current = platform.ledger, main.current
     chosen = ledger.way_back_of(ask.request) if ask.request else None
@@ -237,13 +237,13 @@ def _target(platform: Platform, ask: GoBack, history: list[DeploymentRecord], ma
     if name:
         return _bundle_to_go_to(platform, ask, history, main, chosen, name)
     if chosen is not None:
-        return Target(ask.model, chosen)
+        return Destination(ask.model, chosen)
     verified = [entry for _, entry in verified_entries(history, Slot(platform.environment, ask.model, Lane.LIVE))]
     quarantined = ledger.quarantined()
     target = choose(verified, leaves=current, quarantined=quarantined.keys(), to_version=ask.to_version)
     if target is None:
         raise _no_target(platform.settings, ask, history, verified, quarantined, current)
-    return Target(ask.model, ledger.decide_way_back(ask.request, target) if ask.request else target)
+    return Destination(ask.model, ledger.decide_way_back(ask.request, target) if ask.request else target)
 
 
 def _bundle_to_go_to(
@@ -253,7 +253,7 @@ def _bundle_to_go_to(
     main: _MainEntry,
     chosen: Entry | None,
     name: str,
-) -> Target:
+) -> Destination:
     """Return the last verified bundle but the one that main asks for; one with ``chosen``, if that was chosen before.
 
     ``--to`` names a version of the part that is asked for: the newest bundle with it counts.
@@ -268,12 +268,12 @@ def _bundle_to_go_to(
         entry = entries_of(bundle)[ask.model]
         if ask.request:
             platform.ledger.decide_way_back(ask.request, entry)
-        return Target(ask.model, entry, bundle)
+        return Destination(ask.model, entry, bundle)
     entries = [entries_of(bundle)[ask.model] for bundle in verified]
     raise _no_target(platform.settings, ask, history, entries, quarantined, main.current)
 
 
-def _put_back_now(platform: Platform, ask: GoBack, main: _MainEntry, target: Target, say: Say) -> _Back:
+def _put_back_now(platform: Platform, ask: GoBack, main: _MainEntry, target: Destination, say: Say) -> _Back:
     """Put the runtime back, also during a deployment: note it, hold the version that it leaves, then switch."""
     from bot.operations.deploy import converge
     from bot.operations.deployment.run import Run
