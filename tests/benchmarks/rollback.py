@@ -2,10 +2,9 @@
 
 On a whole platform of its own: two Tritons that still have the earlier version loaded, two gateways that users ask
 100 times a second each, and the command as a person types it, in a process of its own; and again in a process that
-has run before, as `/rollback … now` does in the service for Slack. The floor does the least that puts users back and
-proves it, from a process that runs already and holds all that it needs: routes written and synced, both gateways
-reloaded, one request to each gateway and to each Triton. It reads no Git and no record, takes no turn, hashes nothing
-and leaves no trace.
+has run before, as `/rollback … now` does in the service for Slack. Both are compared with the least that puts users
+back and proves it (:mod:`tests.benchmarks.least_rollback`): from a process that runs already and holds all that it
+needs, and as a new process.
 """
 
 from __future__ import annotations
@@ -16,26 +15,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from http.client import HTTPConnection
-from pathlib import Path
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
-import grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
-
-from bot.domain.routes import Route, RouteTable, Target, generation_file
-from bot.sandbox.platform import BOT, Shape
+from bot.domain.routes import Target
+from bot.sandbox.platform import BOT, OWNER, Shape
 from tests.benchmarks.asking import Asking, Heard, Load
-from tests.benchmarks.imports import IMPORTS, TO_SWITCH, importing
+from tests.benchmarks.least_rollback import Goal, Least
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
 from tests.operations.world import Registered, World
 from tests.reliability.outcomes import LENIENT, world_of_its_own
 from tests.reliability.users import question
 
 RATE = 100.0
-WHILE_ASKED = f"{IMPORTS}, beside the same users"
+AS_A_PROCESS = "the least that goes back, as a new process: libraries, Git's fetch of main, and the floor"
 FLOOR = "routes written, gateways reloaded, all asked once, by a process that runs already"
 
 
@@ -75,13 +69,12 @@ def _run(bench: Bench) -> Iterator[Figure]:
                 raise RuntimeError(f"rollback ended with {done}")
 
         with ExitStack() as opened:
-            floor = _Floor(world, model, earlier, opened)
-            works = {"command": command, "inside": inside, "floor": floor.run}
-            measured = {name: lambda work=work: timed(work) for name, work in works.items()}
-            imports = importing(*TO_SWITCH)
-            found = bench.alternate({**measured, "imports": lambda: _beside_users(world, model, imports)})
+            goal = _goal(world, model, earlier)
+            floor = opened.enter_context(closing(Least(goal)))
+            works = {"command": command, "inside": inside, "floor": floor.run, "process": lambda: _least(goal)}
+            found = bench.alternate({name: lambda work=work: timed(work) for name, work in works.items()})
     ours = found["command"]
-    seconds, warm, bare = ([one.last_gateway for one in found[name]] for name in works)
+    seconds, warm, bare = ([one.last_gateway for one in found[name]] for name in ("command", "inside", "floor"))
     note = (
         f"{servers} gateways, {servers} Tritons; the command itself ends after {_middle([o.end for o in ours]):.2f} s"
     )
@@ -92,9 +85,8 @@ def _run(bench: Bench) -> Iterator[Figure]:
     for name, took, goal in (("as a new process", seconds, None), ("in a process that runs, as in Slack", warm, 250)):
         own = [(one - other) * 1e3 for one, other in zip(took, bare, strict=True)]
         yield Figure(f"rollback --now, the bot's own part, {name}", own, goal=goal, unit="ms", note=note)
-    yield Figure(
-        "rollback --now, command to the last gateway", seconds, WHILE_ASKED, [one.end for one in found["imports"]]
-    )
+    alone = [one.last_gateway for one in found["process"]]
+    yield Figure("rollback --now, command to the last gateway", seconds, AS_A_PROCESS, alone)
     failed = [float(one.failures) for one in ours]
     asked = sum(one.requests for one in ours)
     yield Figure("rollback --now, requests that failed", failed, goal=0, unit="requests", note=f"of {asked}")
@@ -111,10 +103,8 @@ def _watched(world: World, model: str, work: Callable[[], None], *, earlier: Reg
     return _Wait(max(first), end, sum(len(each.waits) for each in heard), failures)
 
 
-def _beside_users(world: World, model: str, work: Callable[[], None]) -> _Wait:
-    """Run what changes nothing while users ask as they do beside a rollback: they need the same processors."""
-    _, end, heard = _asked(world, model, work)
-    return _Wait(end, end, sum(len(each.waits) for each in heard), sum(len(each.failures) for each in heard))
+def _least(goal: Goal) -> None:
+    subprocess.run([sys.executable, "-m", "tests.benchmarks.least_rollback", json.dumps(asdict(goal))], check=True)
 
 
 def _asked(world: World, model: str, work: Callable[[], None]) -> tuple[float, float, list[Heard]]:
@@ -148,68 +138,19 @@ def _forward(world: World, model: str, later: Registered) -> None:
     assert (said.code, world.version(model)) == (0, later.version), said
 
 
-class _Floor:
-    """The least that goes back; everything is imported and every channel is open before it begins."""
-
-    def __init__(self, world: World, model: str, earlier: Registered, opened: ExitStack) -> None:
-        self._state, self._model = world.endpoints.state("dev"), model
-        self._token = world.endpoints.secrets.reload
-        self._gateways = [_port(one.url) for one in world.endpoints.gateway["dev"]]
-        self._target = Target(model, earlier.version, earlier.digest)
-        channels = [opened.enter_context(grpc.insecure_channel(one.grpc)) for one in world.endpoints.triton["dev"]]
-        for channel in channels:
-            grpc.channel_ready_future(channel).result(timeout=10)
-        self._tritons = [service_pb2_grpc.GRPCInferenceServiceStub(channel) for channel in channels]
-
-    def run(self) -> None:
-        file = self._state / "routes.json"
-        there = RouteTable.from_json(file.read_text())
-        table = there.following({**there.models, self._model: Route(self._target)})
-        for path in (self._state / "routes" / generation_file(table.generation), file):
-            _replace(path, table.to_json())
-        for port in self._gateways:
-            reload = json.dumps({"generation": table.generation}).encode()
-            _post(port, "/reload", reload, {"Authorization": f"Bearer {self._token}"})
-        for port in self._gateways:
-            said = _post(port, f"/v2/models/{self._model}/infer", question(), {})
-            if int(json.loads(said)["model_version"]) != self._target.version:
-                raise RuntimeError(f"another version answered: {said!r}")
-        for stub in self._tritons:
-            stub.ModelInfer(self._request(), timeout=10)
-
-    def _request(self) -> service_pb2.ModelInferRequest:
-        (given,) = json.loads(question())["inputs"]
-        request = service_pb2.ModelInferRequest(
-            model_name=self._target.triton_model, model_version=str(self._target.version)
-        )
-        tensor = request.inputs.add(name=given["name"], datatype=given["datatype"], shape=given["shape"])
-        tensor.contents.fp32_contents.extend(given["data"])
-        return request
-
-
-def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.new")
-    with beside.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
-
-
-def _post(port: int, path: str, body: bytes, headers: dict[str, str]) -> bytes:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("POST", path, body, headers)
-        answer = connection.getresponse()
-        said = answer.read()
-    finally:
-        connection.close()
-    if answer.status != 200:
-        raise RuntimeError(f"{path}: HTTP {answer.status} {said!r}")
-    return said
+def _goal(world: World, model: str, earlier: Registered) -> Goal:
+    ends = world.endpoints
+    return Goal(
+        state=str(ends.state("dev")),
+        model=model,
+        target=Target(model, earlier.version, earlier.digest).to_json(),
+        token=ends.secrets.reload,
+        question=question().decode(),
+        gateways=[_port(one.url) for one in ends.gateway["dev"]],
+        tritons=[one.grpc for one in ends.triton["dev"]],
+        git=ends.clone_url.replace("://", f"://x-access-token:{ends.secrets.people[OWNER]}@", 1),
+        desired="promotions/dev.yaml",
+    )
 
 
 def _port(url: str) -> int:
