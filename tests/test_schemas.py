@@ -160,6 +160,42 @@ ACCURACY = "gates.churn.metrics.accuracy"
         ("mlflow.token_env", "MLFLOW_TOKEN", True),
         (ACCURACY, {"max_regression": 0}, True),
         (ACCURACY, {"minimum": -1, "maximum": None}, True),
+        (ACCURACY, {"max_regression": 0.01, "confidence": 0.95}, True),
+        (ACCURACY, {"minimum": 0.9, "confidence": None}, True),
+        (ACCURACY, {"minimum": 0.9, "confidence": 0.95}, False),
+        (ACCURACY, {"max_regression": None, "minimum": 0.9, "confidence": 0.95}, False),
+        (ACCURACY, {"max_regression": 0.01, "confidence": 0.5}, False),
+        (ACCURACY, {"max_regression": 0.01, "confidence": 1}, False),
+        *(
+            ("gates.churn.slices", value, accepted)
+            for value, accepted in [
+                (None, True),
+                ({"by": ["region"], "max_regression": 0.03}, True),
+                ({"by": ["region", "plan"], "metrics": {"accuracy": 0.03}, "on_unknown": "stop"}, True),
+                ({"by": ["region"], "max_regression": 0.03, "min_rows": 50, "confidence": 0.9}, True),
+                ({"by": ["region"]}, False),
+                ({"by": ["region"], "metrics": {}}, False),
+                ({"by": [], "max_regression": 0.03}, False),
+                ({"by": "region", "max_regression": 0.03}, False),
+                ({"by": ["region", "region"], "max_regression": 0.03}, False),
+                ({"by": [""], "max_regression": 0.03}, False),
+                ({"by": ["region"], "max_regression": 0.03, "min_rows": 1}, False),
+                ({"by": ["region"], "max_regression": 0.03, "confidence": None}, False),
+            ]
+        ),
+        *(("gates.churn.on_unknown", value, value in ("stop", "pass")) for value in ("stop", "pass", "shadow", None)),
+        *(
+            ("gates.churn.latency", value, accepted)
+            for value, accepted in [
+                ({"p50_milliseconds": 5, "max_p99_worse": 0.2}, True),
+                ({"max_p50_worse": 0}, True),
+                ({}, False),
+                ({"p50_milliseconds": None}, False),
+                ({"p99_milliseconds": 0}, False),
+                ({"max_p99_worse": -0.1}, False),
+                ({"p95_milliseconds": 5}, False),
+            ]
+        ),
         ("records", "/a/..b/c..", True),
         ("records", {"s3": {"bucket": "mlops"}}, True),
         ("records", {"s3": {"bucket": "mlops", "object_lock": {"days": 1}, "prefix": "a/b"}}, True),

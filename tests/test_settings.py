@@ -189,6 +189,38 @@ FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas
             "it needs true or false",
         ),
         ("latency_budget_milliseconds: 50", "latency_budget_milliseconds: 0", None, "it must be more than 0"),
+        (
+            "max_regression: 0.01",
+            "max_regression: 0.01, confidence: 1",
+            "gates.churn.metrics.accuracy.confidence",
+            "it must be less than 1",
+        ),
+        (
+            "max_regression: 0.01",
+            "confidence: 0.95",
+            "gates.churn.metrics.accuracy",
+            "confidence needs a max_regression",
+        ),
+        (
+            "latency_budget_milliseconds: 50",
+            "slices: {by: [region]}",
+            "gates.churn.slices",
+            "needs a max_regression, or one for a metric",
+        ),
+        (
+            "latency_budget_milliseconds: 50",
+            "slices: {by: [region], metrics: {auc: 0.1}}",
+            "gates.churn",
+            "slices.metrics names auc, which the gate's metrics do not have",
+        ),
+        (
+            "latency_budget_milliseconds: 50",
+            "slices: {by: [region, region], max_regression: 0.1}",
+            "gates.churn.slices.by",
+            "it names region twice",
+        ),
+        ("latency_budget_milliseconds: 50", "latency: {p95: 1}", "gates.churn.latency.p95", "unknown key"),
+        ("latency_budget_milliseconds: 50", "on_unknown: shadow", "gates.churn.on_unknown", "'stop' or 'pass'"),
         # bundles
         ("gates:\n", "bundles: {fraud: [a]}\ngates:\n", "bundles.fraud", "a bundle has two parts at least"),
         ("gates:\n", "bundles: {fraud: [a, a]}\ngates:\n", "bundles.fraud", "two parts are named a"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from bot.domain.metrics import Measured, Origin
 from bot.domain.nearest import nearest
@@ -15,6 +15,45 @@ from bot.domain.nearest import nearest
 _ALIKE = 3
 REASON_CHARACTERS = 500
 """Characters of a shadow's reason in the file of desired state, at most."""
+
+
+CONFIDENCE = 0.95
+"""How sure a slice's verdict is where ``slices`` does not say it."""
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_stop(value: object) -> bool:
+    return value == "stop"
+
+
+def _is_pass(value: object) -> bool:
+    return value == "pass"
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"it names {', '.join(twice)} twice")
+    return names
+
+
+def _given(key: str, kind: str) -> dict[str, Any]:
+    """Return the JSON Schema of a document that gives a key a value, and not null."""
+    return {"required": [key], "properties": {key: {"type": kind}}}
+
+
+Confidence = Annotated[float, Field(gt=0.5, lt=1)]
+Margin = Annotated[float, Field(ge=0)]
+SliceName = Annotated[str, StringConstraints(min_length=1)]
+SliceNames = Annotated[
+    tuple[SliceName, ...],
+    Field(min_length=1, strict=False, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_once),
+]
+OnUnknown = Literal["stop", "pass"]
 
 
 class MetricRule(BaseModel):
@@ -26,10 +65,9 @@ class MetricRule(BaseModel):
         strict=True,
         allow_inf_nan=False,
         json_schema_extra={
-            "anyOf": [
-                {"required": [bound], "properties": {bound: {"type": "number"}}}
-                for bound in ("minimum", "maximum", "max_regression")
-            ]
+            "anyOf": [_given(bound, "number") for bound in ("minimum", "maximum", "max_regression")],
+            "if": _given("confidence", "number"),
+            "then": _given("max_regression", "number"),
         },
     )
 
@@ -41,11 +79,102 @@ class MetricRule(BaseModel):
         description="how much worse than the version in service it may be, in the metric's own unit",
     )
     lower_is_better: bool = Field(default=False, description="for losses: worse means higher")
+    confidence: Confidence | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="how sure it must be that the metric, measured on the evaluation set, is at most max_regression "
+        "worse; without it the measured numbers alone are compared",
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> MetricRule:
         if self.minimum is None and self.maximum is None and self.max_regression is None:
             raise ValueError("needs a minimum, a maximum or a max_regression")
+        if self.confidence is not None and self.max_regression is None:
+            raise ValueError("confidence needs a max_regression, of which it says how sure it must be")
+        return self
+
+
+class SliceRule(BaseModel):
+    """What the metrics must satisfy on each part of the evaluation set: each region, each kind of customer."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra={
+            "anyOf": [
+                _given("max_regression", "number"),
+                {"required": ["metrics"], "properties": {"metrics": {"type": "object", "minProperties": 1}}},
+            ]
+        },
+    )
+
+    by: SliceNames = Field(description="columns of the evaluation set; each value of each column is a slice")
+    min_rows: int = Field(default=200, ge=2, description="a slice with fewer rows is shown, and not judged")
+    max_regression: Margin | None = Field(
+        default=None,
+        description="how much worse than the version in service each metric of the gate may be on a slice, in the "
+        "metric's own unit",
+    )
+    metrics: dict[str, Margin] = Field(
+        default_factory=dict,
+        description="the same for single metrics by name; without max_regression only these are judged on slices",
+    )
+    confidence: Confidence = Field(
+        default=CONFIDENCE,
+        description="how sure it must be that a slice is worse, all slices and metrics together",
+    )
+    on_unknown: OnUnknown = Field(
+        default="pass",
+        exclude_if=_is_pass,
+        description="what happens where the rows of a slice are too few to tell: stop, or pass",
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> SliceRule:
+        if self.max_regression is None and not self.metrics:
+            raise ValueError("needs a max_regression, or one for a metric under metrics")
+        return self
+
+    def allows(self, metric: str) -> float | None:
+        """Return how much worse a metric may be on a slice; None where slices are not judged by it."""
+        return self.metrics.get(metric, self.max_regression)
+
+
+class LatencyRule(BaseModel):
+    """How long one request may take on the staging Triton, measured in turns with the version in service."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra={
+            "anyOf": [
+                _given(bound, "number")
+                for bound in ("p50_milliseconds", "p99_milliseconds", "max_p50_worse", "max_p99_worse")
+            ]
+        },
+    )
+
+    p50_milliseconds: float | None = Field(default=None, gt=0, description="the median must be at most this")
+    p99_milliseconds: float | None = Field(
+        default=None, gt=0, description="99 of 100 requests must take at most this"
+    )
+    max_p50_worse: Margin | None = Field(
+        default=None, description="how much longer than in service the median may be: 0.2 is 20 %"
+    )
+    max_p99_worse: Margin | None = Field(default=None, description="the same for 99 of 100 requests")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> LatencyRule:
+        if all(
+            bound is None
+            for bound in (self.p50_milliseconds, self.p99_milliseconds, self.max_p50_worse, self.max_p99_worse)
+        ):
+            raise ValueError("needs p50_milliseconds, p99_milliseconds, max_p50_worse or max_p99_worse")
         return self
 
 
@@ -61,6 +190,31 @@ class Gate(BaseModel):
     latency_budget_milliseconds: float | None = Field(
         default=None, gt=0, description="median time for one smoke request on the staging Triton"
     )
+    slices: SliceRule | None = Field(
+        default=None, exclude_if=_is_none, description="what must hold on each part of the evaluation set"
+    )
+    on_unknown: OnUnknown = Field(
+        default="stop",
+        exclude_if=_is_stop,
+        description="what happens where the rows are too few to tell whether a metric with a confidence holds",
+    )
+    latency: LatencyRule | None = Field(
+        default=None, exclude_if=_is_none, description="how long requests of the evaluation set may take"
+    )
+
+    @model_validator(mode="after")
+    def _slices_name_its_metrics(self) -> Gate:
+        unknown = sorted(set(self.slices.metrics) - set(self.metrics)) if self.slices else []
+        if unknown:
+            raise ValueError(f"slices.metrics names {', '.join(unknown)}, which the gate's metrics do not have")
+        return self
+
+    @property
+    def needs_evaluation(self) -> str:
+        """The first key that only an evaluation set can answer, as ``slices``; empty where there is none."""
+        sure = (f"metrics.{name}.confidence" for name, rule in self.metrics.items() if rule.confidence is not None)
+        parts = (key for key in ("slices", "latency") if getattr(self, key) is not None)
+        return next(iter((*sure, *parts)), "")
 
 
 ASKS_NOTHING = Gate.model_construct(metrics={})

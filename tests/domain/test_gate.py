@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bot.domain.desired import Entry
-from bot.domain.gate import REASON_CHARACTERS, Gate, GateResult, MetricRule, judge
+from bot.domain.gate import REASON_CHARACTERS, Gate, GateResult, MetricRule, SliceRule, judge
 from bot.domain.metrics import Measured, Origin
 
 
@@ -162,6 +162,11 @@ def test_nothing_judged_is_nothing_passed() -> None:
         {"minimum": 0.9, "lower_is_better": "yes"},
         {"minimum": 0.9, "lower_is_better": 1},
         {"minimum": 0.9, "minimun": 0.8},
+        {"minimum": 0.9, "confidence": 0.95},  # of what would it be sure?
+        {"max_regression": 0.01, "confidence": 0.5},  # a coin
+        {"max_regression": 0.01, "confidence": 1.0},
+        {"max_regression": 0.01, "confidence": 95},
+        {"max_regression": 0.01, "confidence": "0.95"},
     ],
 )
 def test_a_rule_that_holds_nothing_is_no_rule(rule: dict[str, Any]) -> None:
@@ -176,11 +181,47 @@ def test_a_rule_that_holds_nothing_is_no_rule(rule: dict[str, Any]) -> None:
         {"latency_budget_milliseconds": 0},
         {"latency_budget_milliseconds": math.nan},
         {"onmiss": "stop"},
+        {"on_unknown": "shadow"},
+        {"slices": {}},
+        {"slices": {"by": ["region"]}},
+        {"slices": {"by": [], "max_regression": 0.03}},
+        {"slices": {"by": [""], "max_regression": 0.03}},
+        {"slices": {"by": "region", "max_regression": 0.03}},
+        {"slices": {"by": ["region", "region"], "max_regression": 0.03}},
+        {"slices": {"by": ["region"], "max_regression": 0.03, "min_rows": 1}},
+        {"slices": {"by": ["region"], "max_regression": -0.03}},
+        {"slices": {"by": ["region"], "max_regression": 0.03, "confidence": 0.4}},
+        {"slices": {"by": ["region"], "metrics": {}}},
+        {"slices": {"by": ["region"], "metrics": {"other": 0.1}}},  # the gate has no such metric
+        {"latency": {}},
+        {"latency": {"p50_milliseconds": 0}},
+        {"latency": {"max_p99_worse": -0.1}},
+        {"latency": {"p95_milliseconds": 3}},
     ],
 )
 def test_a_gate_that_is_wrong_is_no_gate(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Gate(metrics={"m": MetricRule(minimum=0)}, **settings)
+
+
+def test_a_gate_says_which_of_its_keys_needs_an_evaluation_set() -> None:
+    plain = {"m": {"max_regression": 0.01}}
+    sure = {"m": {"max_regression": 0.01, "confidence": 0.95}}
+    latency, slices = {"p99_milliseconds": 20.0}, {"by": ["region"], "max_regression": 0.03}
+    for gate, key in [
+        ({"metrics": plain}, ""),
+        ({"metrics": plain, "on_unknown": "pass"}, ""),
+        ({"metrics": sure, "slices": slices}, "metrics.m.confidence"),
+        ({"metrics": plain, "slices": slices, "latency": latency}, "slices"),
+        ({"metrics": plain, "latency": latency}, "latency"),
+    ]:
+        assert Gate.model_validate(gate).needs_evaluation == key
+
+
+def test_a_slice_has_the_bound_of_its_metric_or_of_all() -> None:
+    of_all = SliceRule(by=["region"], max_regression=0.03, metrics={"mae": 2.5})
+    assert (of_all.allows("accuracy"), of_all.allows("mae")) == (0.03, 2.5)
+    assert SliceRule(by=["region"], metrics={"mae": 2.5}).allows("accuracy") is None
 
 
 finite = st.floats(-1e6, 1e6)

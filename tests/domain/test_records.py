@@ -249,6 +249,10 @@ def test_evidence_has_rules_only_where_every_check_applied_the_same() -> None:
         {"gate": {"metrics": {"m": {"minimum": 0.6}}}},
         {"gate": {"metrics": {"m": {"minimum": 0.5}}, "on_miss": "shadow"}},
         {"gate": {"metrics": {"m": {"minimum": 0.5}}, "latency_budget_milliseconds": 5}},
+        {"gate": {"metrics": {"m": {"minimum": 0.5, "max_regression": 0.1, "confidence": 0.9}}}},
+        {"gate": {"metrics": {"m": {"minimum": 0.5}}, "slices": {"by": ["region"], "max_regression": 0.1}}},
+        {"gate": {"metrics": {"m": {"minimum": 0.5}}, "on_unknown": "pass"}},
+        {"gate": {"metrics": {"m": {"minimum": 0.5}}, "latency": {"p99_milliseconds": 20}}},
         {"packages": {"backends": ["tensorrt"]}},
         {"packages": {"max_bytes": 1}},
     ],
@@ -260,6 +264,20 @@ def test_every_rule_counts_in_the_fingerprint(change: dict[str, dict[str, object
         for one in (rules, rules, {**rules, **change})
     )
     assert was == again != now
+
+
+def test_a_gate_of_before_has_the_fingerprint_of_before() -> None:
+    """Else all evidence on record would be judged again, because gates can say more today."""
+    gate = {
+        "metrics": {
+            "accuracy": {"minimum": 0.9, "max_regression": 0.01},
+            "log_loss": {"maximum": 0.4, "lower_is_better": True},
+        },
+        "on_miss": "shadow",
+        "latency_budget_milliseconds": 50,
+    }
+    was = "898c340e5ea88bf8e6319b0122d10ecfe9dff903264f1845cd2fdc1e37badd3a"
+    assert rules_of(Gate.model_validate(gate), PackageRules()) == was
 
 
 def test_a_job_that_ran_again_replaces_what_it_found() -> None:
