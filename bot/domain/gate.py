@@ -96,7 +96,7 @@ class MetricRule(BaseModel):
 
 
 class SliceRule(BaseModel):
-    """What the metrics must satisfy on each part of the evaluation set: each region, each kind of customer."""
+    """The rules for each part of the evaluation set: each region, each kind of customer."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -144,7 +144,7 @@ class SliceRule(BaseModel):
 
 
 class LatencyRule(BaseModel):
-    """How long one request may take on the staging Triton, measured in turns with the version in service."""
+    """The latency budget of one request on the staging Triton, where both versions are asked in turns."""
 
     model_config = ConfigDict(
         frozen=True,
