@@ -6,11 +6,13 @@ Secrets are never in the file: a key that ends with ``_env`` names the environme
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import (
@@ -35,7 +37,7 @@ from bot.domain.gates import models_in, rules_for
 from bot.domain.in_words import A_TIME
 from bot.domain.merging import Method
 from bot.domain.mlflow_address import why_unsupported
-from bot.domain.names import EnvironmentName, GateName, ModelName, RegisteredName
+from bot.domain.names import RUN_ID, Digest, EnvironmentName, GateName, ModelName, RegisteredName
 from bot.domain.nearest import did_you_mean
 from bot.errors import InvalidInput, Refused
 
@@ -132,6 +134,10 @@ Parts = Annotated[list[ModelName], AfterValidator(_several)]
 BundleParts = Annotated[dict[ModelName, Parts], AfterValidator(_in_one_bundle_each)]
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+BucketFolder = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*$", max_length=200)
+]
 EnvironmentVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
@@ -222,12 +228,9 @@ class ObjectLock(_Part):
 class Bucket(S3):
     """A bucket for records."""
 
-    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="its name")
-    prefix: str | None = Field(
-        default=None,
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*$",
-        max_length=200,
-        description="folder in the bucket; default: <environment>/promobot",
+    bucket: BucketName = Field(description="its name")
+    prefix: BucketFolder | None = Field(
+        default=None, description="folder in the bucket; default: <environment>/promobot"
     )
     object_lock: ObjectLock | None = Field(default=None, description="lock each record; default: no lock")
 
@@ -437,6 +440,113 @@ class PackageRules(_Part):
     )
 
 
+def _of_a_run(source: str) -> str:
+    if not _RUN_ARTIFACTS.fullmatch(source):
+        raise ValueError(f"{source!r:.80} is not runs:/<run>/<path>; a bucket is written as s3: {{bucket: …}}")
+    return source
+
+
+def _only(keys: tuple[str, ...], kind: str, *, without: tuple[str, ...]) -> dict[str, Any]:
+    """Return the JSON Schema of a document that gives these keys a value, and others none."""
+    given = {key: {"type": kind} for key in keys}
+    return {"required": list(keys), "properties": {**given, **{key: {"type": "null"} for key in without}}}
+
+
+_RUN_ARTIFACTS = re.compile(rf"runs:/{RUN_ID.pattern}(?:/(?!\.{{1,2}}(?:/|$))[^/\x00-\x1f\x7f]+)+")
+
+RunArtifacts = Annotated[
+    str,
+    AfterValidator(_of_a_run),
+    WithJsonSchema({"type": "string", "pattern": f"^{_RUN_ARTIFACTS.pattern}$"}),
+]
+
+
+class EvaluationBucket(S3):
+    """A folder of a bucket that holds an evaluation set."""
+
+    bucket: BucketName = Field(description="its name")
+    prefix: BucketFolder = Field(description="folder in the bucket, in which evaluation.json lies")
+
+
+class Costs(_Part):
+    """What decisions cost, in a unit of your own."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra={
+            "anyOf": [
+                _only(("per_unit",), "number", without=("false_positive", "false_negative")),
+                _only(("false_positive", "false_negative"), "number", without=("per_unit",)),
+            ]
+        },
+    )
+
+    false_positive: float | None = Field(default=None, ge=0, description="one row that is wrongly said to be so")
+    false_negative: float | None = Field(default=None, ge=0, description="one row that is wrongly said not to be so")
+    per_unit: float | None = Field(default=None, gt=0, description="of a number: each unit by which it is wrong")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.false_positive is None) != (self.false_negative is None):
+            raise ValueError("false_positive and false_negative belong together")
+        if (self.per_unit is None) == (self.false_positive is None):
+            raise ValueError("needs false_positive and false_negative, or per_unit for a model that gives numbers")
+        return self
+
+
+class EvaluationRules(_Part):
+    """The rows on which the bot measures both versions itself, and how."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        serialize_by_alias=True,
+        json_schema_extra={
+            "anyOf": [_only(("from",), "string", without=("s3",)), _only(("s3",), "object", without=("from",))]
+        },
+    )
+
+    digest: Digest = Field(description="of the evaluation set; a change of it is reviewed like any other")
+    source: RunArtifacts | None = Field(
+        default=None, alias="from", description="where MLflow keeps the set: runs:/<run>/<path>"
+    )
+    s3: EvaluationBucket | None = Field(default=None, description="the bucket that keeps the set")
+    output: str | None = Field(
+        default=None, min_length=1, description="the output to measure; default: the one that fits the labels"
+    )
+    metrics: dict[str, Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="by the gate's name of a metric, what to compute; default: what the name itself says",
+    )
+    tolerance: float = Field(
+        default=0.01, ge=0, description="how far a number that training logged may be from the measured one"
+    )
+    threshold: float = Field(default=0.5, gt=0, lt=1, description="from this probability on, a row is said to be so")
+    show_inputs: bool = Field(
+        default=False,
+        description="show the inputs of decisions that change, in comments and in evidence",
+    )
+    costs: Costs | None = Field(default=None, description="what wrong decisions cost")
+    batch_rows: int = Field(default=1024, ge=1, le=1_000_000, description="rows in one request, at most")
+
+    @model_validator(mode="after")
+    def _from_one_place(self) -> Self:
+        if (self.source is None) == (self.s3 is None):
+            raise ValueError("needs from: runs:/<run>/<path>, or s3: {bucket: …, prefix: …}, one of the two")
+        return self
+
+    @property
+    def measured_by(self) -> str:
+        """The fingerprint of what decides the numbers besides the rows: numbers of another one do not compare."""
+        how = [self.output, sorted(self.metrics.items()), self.threshold]
+        return hashlib.sha256(json.dumps(how).encode()).hexdigest()[:16]
+
+
 class Freeze(_Part):
     """A time in which nothing new goes out; the way back stays open."""
 
@@ -521,6 +631,11 @@ class Environment(_Part):
         min_length=1,
         description="rules by model, by a pattern such as fraud-*, or for all others by default; a model's own name "
         "comes before a pattern, the longer pattern before the shorter; a model that none fits is refused",
+    )
+    evaluation: dict[GateName, EvaluationRules] = Field(
+        default_factory=dict,
+        description="by model, by pattern or by default, as in gates: the rows on which a pull request's check "
+        "Behaviour measures the proposed version and the one in service",
     )
     mlflow_names: dict[ModelName, RegisteredName] = Field(
         default_factory=dict,
@@ -626,6 +741,12 @@ class Environment(_Part):
             return self.gates.get(model, ASKS_NOTHING)
         return rules_for(model, self.gates)
 
+    def evaluation_of(self, model: str) -> EvaluationRules | None:
+        """Return how ``model`` is measured before it is merged; None where the file does not ask for that."""
+        if needs_no_gate(model, self.bundles):
+            return self.evaluation.get(model)
+        return rules_for(model, self.evaluation)
+
     def gate(self, model: str) -> Gate:
         """Return the gate of ``model``; raise Refused where the file has none."""
         served_as = self.serving_name(model)
@@ -670,4 +791,6 @@ def secret_variables(settings: Environment) -> set[str]:
                 parts.append(value)
         elif isinstance(part, list | tuple):
             parts += part
+        elif isinstance(part, dict):
+            parts += part.values()
     return found

@@ -64,6 +64,15 @@ def test_what_is_left_out_has_its_default(write: Write) -> None:
     assert (dev.promotes_from, dev.freezes) == (None, [])
 
 
+SET = f"sha256:{'5' * 64}"
+"""The digest of an evaluation set."""
+
+
+def evaluated(more: str) -> str:
+    """Return settings in which churn is measured, as the beginning of what comes before its gate."""
+    return f"evaluation: {{churn: {{digest: '{SET}', {more}}}}}\ngates:\n"
+
+
 TRITON = "  - name: triton-0\n    grpc: triton-0.triton.ml-dev.svc:8001\n    control_key_env: PROMOBOT_TRITON_KEY\n"
 MINIMUM = "minimum: 0.90"
 RECORDS = "records: /mnt/nfs_share/mlops/promobot-records"
@@ -226,6 +235,25 @@ FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas
         ("gates:\n", "bundles: {fraud: [a, a]}\ngates:\n", "bundles.fraud", "two parts are named a"),
         ("gates:\n", "bundles: {fraud: [a, B]}\ngates:\n", None, "not a valid model name"),
         ("gates:\n", "bundles: {x: [a, b], y: [c, b]}\ngates:\n", "bundles", "b is a part of x and of y"),
+        # evaluation sets
+        ("gates:\n", "evaluation: {churn: {from: 'runs:/r/x'}}\ngates:\n", None, "churn.digest: is missing"),
+        ("gates:\n", f"evaluation: {{churn: {{digest: '{SET}'}}}}\ngates:\n", "evaluation.churn", "one of the two"),
+        ("gates:\n", evaluated("from: 'runs:/r'"), "evaluation.churn.from", "is not runs:/<run>/<path>"),
+        ("gates:\n", evaluated("from: 'runs:/r/../x'"), "evaluation.churn.from", "is not runs:/<run>/<path>"),
+        ("gates:\n", evaluated("from: 's3://b/x'"), "evaluation.churn.from", "a bucket is written as s3: {bucket:"),
+        ("gates:\n", evaluated("s3: {bucket: mlops}"), None, "evaluation.churn.s3.prefix: is missing"),
+        ("gates:\n", evaluated("s3: {bucket: mlops, prefix: ../x}"), "evaluation.churn.s3.prefix", "it must match"),
+        ("gates:\n", evaluated("from: 'runs:/r/x', s3: {bucket: mlops, prefix: x}"), "evaluation.churn", "the two"),
+        ("gates:\n", evaluated("from: 'runs:/r/x', threshold: 1"), "evaluation.churn.threshold", "it must be less"),
+        ("gates:\n", evaluated("from: 'runs:/r/x', batch_rows: 0"), "evaluation.churn.batch_rows", "at least 1"),
+        ("gates:\n", evaluated("from: 'runs:/r/x', costs: {}"), "evaluation.churn.costs", "or per_unit"),
+        (
+            "gates:\n",
+            evaluated("from: 'runs:/r/x', costs: {false_positive: 1}"),
+            "evaluation.churn.costs",
+            "belong together",
+        ),
+        ("gates:\n", "evaluation: {'*': {}}\ngates:\n", None, "`default` is the gate of every model"),
         # times
         ("gates:\n", "deadlines: {ready_seconds: 0}\ngates:\n", "deadlines.ready_seconds", "it must be more than 0"),
         ("gates:\n", "deadlines: {ready_seconds: '9'}\ngates:\n", "deadlines.ready_seconds", "it needs a "),
@@ -466,6 +494,7 @@ def test_credentials_come_from_the_variables_that_are_named() -> None:
         ("gates:\n", "deadlines: {load_seconds: 0}\ngates:\n", ["deadlines.load_seconds: it must be"]),
         ("gates:\n", "keep: {versions: 0}\ngates:\n", ["keep.versions: it must be at least"]),
         ("gates:\n", "packages: {max_bytes: -1}\ngates:\n", ["packages.max_bytes"]),
+        ("gates:\n", evaluated("from: 'runs:/r'"), ["evaluation.churn.from"]),
         ("gates:\n", "promotes_from: dev\ngates:\n", ["promotes_from names the environment itself"]),
         ("uri: http", "uri: ftp", ["mlflow.uri: "]),
         ("  channel: C0MLRELEASES", "  chanel: C0", ["slack.channel: is missing", "slack.chanel: unknown key"]),
@@ -534,6 +563,37 @@ def test_the_way_back_stops_at_a_part_that_it_needs_and_says_how_to_go_on(
     assert (failure.value.file, failure.value.key) == (FILE, key)
     assert failure.value.line
     assert "git worktree add ../before COMMIT" in failure.value.next_step
+
+
+def test_a_model_is_measured_as_the_evaluation_that_fits_best_says(write: Write) -> None:
+    sets = f"""evaluation:
+  churn: {{digest: '{SET}', from: runs:/r1/evaluation/churn, metrics: {{accuracy: balanced_accuracy}}}}
+  "fraud-*":
+    digest: '{SET}'
+    s3: {{bucket: mlops, prefix: evaluation/fraud, access_key_id_env: A_KEY, secret_access_key_env: A_SECRET}}
+bundles: {{late: [fraud-a, fraud-b]}}
+gates:
+"""
+    dev = environment_files.load(write(changed("gates:\n", sets)), "dev")
+    churn, fraud = dev.evaluation_of("churn"), dev.evaluation_of("fraud-us")
+    assert (
+        churn and churn.source == "runs:/r1/evaluation/churn" and churn.metrics == {"accuracy": "balanced_accuracy"}
+    )
+    assert (churn.tolerance, churn.threshold, churn.show_inputs, churn.costs) == (0.01, 0.5, False, None)
+    assert fraud and fraud.source is None and fraud.s3 and fraud.s3.prefix == "evaluation/fraud"
+    assert dev.evaluation_of("other") is None
+    assert dev.evaluation_of("fraud-a") is None, "a pattern speaks of models that users ask, not of parts before"
+    assert dev.evaluation_of("fraud-b") == fraud
+    assert settings.secret_variables(dev) >= {"A_KEY", "A_SECRET"}
+
+
+def test_what_decides_the_numbers_beside_the_rows_has_a_fingerprint() -> None:
+    rules = {"digest": SET, "from": "runs:/r/x"}
+    plain = settings.EvaluationRules.model_validate(rules).measured_by
+    for same in ({"tolerance": 0.5}, {"show_inputs": True}, {"batch_rows": 7}, {"from": "runs:/other/place"}):
+        assert settings.EvaluationRules.model_validate({**rules, **same}).measured_by == plain, same
+    for other in ({"output": "p"}, {"metrics": {"a": "f1"}}, {"threshold": 0.4}):
+        assert settings.EvaluationRules.model_validate({**rules, **other}).measured_by != plain, other
 
 
 NAMED = """gates:
