@@ -1,4 +1,4 @@
-"""What the bot measured itself: both versions asked the same rows on staging. The values that evidence keeps.
+"""Measured numbers as evidence keeps them: both versions were asked the same rows on staging.
 
 A difference is always oriented: positive means that the proposed version is better, whatever the metric's own
 direction is. Bounds are one-sided, each at ``confidence``.
@@ -25,7 +25,7 @@ class _Value(BaseModel):
 
 
 class Refusals(_Value):
-    """How many rows each version did not answer, or answered with what is not a finite number."""
+    """Numbers of rows that each version did not answer, or answered with what is not a finite number."""
 
     proposed: int = 0
     in_service: int = 0
@@ -128,7 +128,7 @@ class ComparedLatency(_Value):
 
 
 class Evaluation(_Value):
-    """What a check measured on one evaluation set."""
+    """The measurements of one check on one evaluation set."""
 
     digest: str = Field(description="of the evaluation set")
     measured_by: str = Field(
