@@ -484,8 +484,12 @@ class Costs(_Part):
         },
     )
 
-    false_positive: float | None = Field(default=None, ge=0, description="one row that is wrongly said to be so")
-    false_negative: float | None = Field(default=None, ge=0, description="one row that is wrongly said not to be so")
+    false_positive: float | None = Field(
+        default=None, ge=0, description="a row of class 0 that is decided for class 1"
+    )
+    false_negative: float | None = Field(
+        default=None, ge=0, description="a row of class 1 that is decided for class 0"
+    )
     per_unit: float | None = Field(default=None, gt=0, description="of a number: each unit by which it is wrong")
 
     @model_validator(mode="after")
@@ -526,7 +530,9 @@ class EvaluationRules(_Part):
     tolerance: float = Field(
         default=0.01, ge=0, description="how far a number that training logged may be from the measured one"
     )
-    threshold: float = Field(default=0.5, gt=0, lt=1, description="from this probability on, a row is said to be so")
+    threshold: float = Field(
+        default=0.5, gt=0, lt=1, description="from this probability on, one number decides for class 1"
+    )
     show_inputs: bool = Field(
         default=False,
         description="show the inputs of decisions that change, in comments and in evidence",
