@@ -30,6 +30,7 @@ MOST_PACKAGES, MOST_MEGABYTES = 20, 40
 PARTS = {
     "": ("bot.domain", "bot.errors", "bot.redaction", "bot.extras", "bot.folders", "bot.logs"),
     "gateway": ("bot.gateway",),
+    "recording": ("bot.gateway", "bot.recordings"),
     "bot": ("bot",),
     "slack": ("bot", "bot.slack"),
     "stores": ("bot",),

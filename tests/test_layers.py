@@ -182,8 +182,11 @@ LAYERS = {
     "bot.operations.sandbox": layer(
         "domain errors exit_codes settings systems operations platform records share render sandbox"
     ),
+    # What gateways write and checks read: not of the records, which nothing ever removes.
+    "bot.recordings": layer("domain errors folders recordings retry s3"),
     "bot.gateway": layer(
-        "domain errors exit_codes extras folders gateway logs redaction", "fastapi starlette uvicorn httptools uvloop"
+        "domain errors exit_codes extras folders gateway logs recordings redaction",
+        "fastapi starlette uvicorn httptools uvloop",
     ),
     # Bolt and what carries it. What is said to Slack goes through the adapter, as everywhere.
     "bot.slack": layer(

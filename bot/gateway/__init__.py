@@ -18,7 +18,7 @@ with extras.needed("gateway", by="bot.gateway"):
     from bot.gateway.app import create_app
     from bot.gateway.connection import Limits
     from bot.gateway.core import Gateway
-    from bot.gateway.settings import ClientLimits, GatewaySettings, ShadowSettings
+    from bot.gateway.settings import ClientLimits, GatewaySettings, RecordingSettings, ShadowSettings
 
 __all__ = [
     "ClientLimits",
@@ -26,6 +26,7 @@ __all__ = [
     "GatewaySettings",
     "Lane",
     "Limits",
+    "RecordingSettings",
     "Route",
     "RouteTable",
     "ShadowSettings",

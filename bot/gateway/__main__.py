@@ -18,7 +18,7 @@ from bot.domain.secret_text import cleaned
 from bot.exit_codes import ExitCode
 from bot.gateway.app import create_app
 from bot.gateway.protocol import protocol_with
-from bot.gateway.settings import CLIENT_LIMITS, SHADOW_SETTINGS, ClientLimits, GatewaySettings
+from bot.gateway.settings import CLIENT_LIMITS, SHADOW_SETTINGS, ClientLimits, GatewaySettings, RecordingSettings
 
 RELOAD_TOKEN_VARIABLE = "PROMOBOT_RELOAD_TOKEN"  # noqa: S105  the name of a variable, not a secret
 FOLLOW_VARIABLE = "PROMOBOT_FOLLOW_SECONDS"
@@ -85,9 +85,45 @@ def parser() -> argparse.ArgumentParser:
     )
     for flag, default, kind, what in _LIMITS:
         made.add_argument(flag, type=kind, default=default, metavar="N", help=f"{what} (default: %(default)s)")
+    _add_recording(made)
     logs.add_options(made)
     made.add_argument("--access-log", action="store_true", help="log every request")
     return made
+
+
+def _add_recording(made: argparse.ArgumentParser) -> None:
+    group = made.add_argument_group("a sample of live requests, kept so that the next version is asked the same")
+    group.add_argument(
+        "--record-to", default="", metavar="WHERE", help="a folder, or s3://BUCKET/PREFIX (default: record nothing)"
+    )
+    group.add_argument(
+        "--record-share", type=float, default=0.01, metavar="N", help="share of the requests (default: %(default)s)"
+    )
+    group.add_argument(
+        "--record-per-second", type=float, default=10.0, metavar="N", help="at most so many (default: %(default)s)"
+    )
+    group.add_argument(
+        "--record-drop",
+        action="append",
+        default=[],
+        metavar="FIELD",
+        help="keep no value of an input NAME, or of a column NAME[3]; once for each",
+    )
+    group.add_argument(
+        "--record-keep-days", type=int, default=14, metavar="N", help="remove older days (default: %(default)s)"
+    )
+
+
+def _recording(options: argparse.Namespace) -> RecordingSettings | None:
+    if not options.record_to:
+        return None
+    return RecordingSettings(
+        options.record_to,
+        share=options.record_share,
+        per_second=options.record_per_second,
+        drop=tuple(options.record_drop),
+        keep_days=options.record_keep_days,
+    )
 
 
 def _reload_token() -> str:
@@ -119,6 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
             max_bytes_in_flight=options.max_bytes_in_flight,
             clients=ClientLimits(**{field.name: getattr(options, field.name) for field in fields(ClientLimits)}),
             shadow=replace(SHADOW_SETTINGS, max_bytes_in_flight=options.shadow_bytes_in_flight),
+            recording=_recording(options),
         )
         app = create_app(settings)
         logged = logs.chosen(vars(options), level="info")

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version as installed_version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -45,6 +45,9 @@ from bot.gateway.shadow import Shadows, sum_of_counts
 from bot.gateway.table import Broken, NotTaken, RoutesFile, check_successor
 from bot.gateway.tritons import Tritons, in_the_way, request_to
 from bot.gateway.workers import State, Workers
+
+if TYPE_CHECKING:
+    from bot.gateway.recording import Recorder
 
 log = logging.getLogger("bot.gateway")
 
@@ -106,6 +109,7 @@ class Gateway:
         )
         self._bodies = Budget(settings.max_bytes_in_flight)
         self._shadows = Shadows(settings.tritons, settings.shadow)
+        self._recorder: Recorder | None = None
         self._service = Service(RouteTable(settings.environment), problem=NOT_STARTED)
         self._older: list[Service] = []
         self._unread = False
@@ -138,6 +142,13 @@ class Gateway:
             self._worker = self._workers.id.encode()
             await self._begin()
         await self._discovery.begin(timeout_seconds=self.settings.probe_timeout_seconds)
+        if self.settings.recording is not None:
+            from bot.gateway.recording import Recorder  # nobody else pays for its imports
+
+            self._recorder = Recorder(
+                self.settings.recording, environment=lambda: self.table.environment, writer=lambda: self._workers.id
+            )
+            await self._recorder.begin()
         following = asyncio.create_task(self._follow()) if self.settings.follow_seconds else None
         try:
             yield
@@ -149,6 +160,8 @@ class Gateway:
             self._workers.leave()
             self._service = Service(self.table, problem="the gateway has stopped")
             await self._shadows.close()
+            if self._recorder is not None:
+                await self._recorder.close()
             self._tritons.close()
             self._routes_file.close()
 
@@ -368,6 +381,7 @@ class Gateway:
             "draining": sum(worker.get("draining", 0) for worker in workers),
             "bodies": self._bodies.to_json(),
             "shadows": sum_of_counts(worker.get("shadows", {}) for worker in workers),
+            **({"recording": self._recorder.counts.to_json()} if self._recorder else {}),
             "worker": own["id"],
             "group": self._workers.group,
             # None where this process cannot tell which others there are.
@@ -468,6 +482,8 @@ class Gateway:
         await send_reply(reply, send, worker=self._worker)
         if reply.status == 200:  # what the live version refused would say nothing about its shadow
             self._shadows.copy(model, headers, body)
+            if self._recorder is not None:
+                self._recorder.take(model, live, headers, body)
 
     async def _ask(self, what: str, scope: Scope, receive: Receive, send: Send) -> None:
         with Held(self._bodies) as held:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from bot import redaction
+from bot.domain.recorded_field import field as field_of
 from bot.domain.secret_text import cleaned
 from bot.gateway.connection import Limits, base_url
 
 MEBIBYTE = 2**20
 
 LIMITS = Limits()
+BUCKET = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[A-Za-z0-9_.=/-]+))?")
 SHADOW_LIMITS = Limits(connect_seconds=0.5, greeting_seconds=1.0, max_in_flight=8)
 
 
@@ -62,6 +65,38 @@ SHADOW_SETTINGS = ShadowSettings()
 
 
 @dataclass(frozen=True)
+class RecordingSettings:
+    """A sample of live requests: how many, where they go, and what is left out of them.
+
+    ``to`` is a folder that is there, or ``s3://bucket/prefix``; the bucket is reached as every AWS SDK finds out.
+    ``share`` of the requests is recorded, at most ``per_second`` by one process. ``drop`` names fields whose values
+    are not kept: ``customer`` for a whole input, ``X[3]`` for a column. Days older than ``keep_days`` are removed.
+    No request above ``max_request_bytes`` is recorded, and at most ``max_bytes_waiting`` wait to be written, which
+    happens every ``every_seconds``. Raises ValueError for a value that cannot be right.
+    """
+
+    to: str
+    share: float = 0.01
+    per_second: float = 10.0
+    drop: tuple[str, ...] = ()
+    keep_days: int = 14
+    max_request_bytes: int = MEBIBYTE
+    max_bytes_waiting: int = 16 * MEBIBYTE
+    every_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"the share of requests to record must be more than 0 and at most 1, not {self.share:g}")
+        for name in ("per_second", "keep_days", "max_request_bytes", "max_bytes_waiting", "every_seconds"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} of the recording must be more than 0")
+        if not self.to.startswith("/") and not BUCKET.fullmatch(self.to):
+            raise ValueError(f"recordings go to an absolute path or to s3://bucket/prefix, not to {self.to!r:.80}")
+        for text in self.drop:
+            field_of(text)
+
+
+@dataclass(frozen=True)
 class GatewaySettings:
     """One gateway: where its routes lie, which Tritons it asks, its timeouts and limits. Times are in seconds.
 
@@ -78,8 +113,8 @@ class GatewaySettings:
 
     A request with a body above ``max_request_bytes`` gets 413. ``max_bytes_in_flight`` limits the bodies of all
     requests and all answers that the process holds at one time. ``clients`` limits the clients, ``limits`` the
-    connections to each Triton, ``shadow`` the copies for shadows. With ``single_process`` the gateway looks for no
-    other process at its address.
+    connections to each Triton, ``shadow`` the copies for shadows. ``recording`` keeps a sample of the requests; None
+    keeps nothing. With ``single_process`` the gateway looks for no other process at its address.
 
     The gateway refuses every reload without a ``reload_token``; white space around the token does not count. Raises
     ValueError for a value that cannot be right; the message never quotes the token.
@@ -102,6 +137,7 @@ class GatewaySettings:
     clients: ClientLimits = CLIENT_LIMITS
     limits: Limits = LIMITS
     shadow: ShadowSettings = SHADOW_SETTINGS
+    recording: RecordingSettings | None = None
 
     def __post_init__(self) -> None:
         if not self.tritons and not self.tritons_every_address:
