@@ -19,6 +19,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from bot import commands
+from bot.domain.cases import CaseFile
 from bot.domain.desired import Desired
 from bot.exit_codes import ExitCode
 from bot.output import schema_of
@@ -48,6 +49,7 @@ def generate() -> dict[str, str]:
     documents = {
         "promotions.schema.json": promotions,
         "environment.schema.json": _schema(Environment),
+        "case.schema.json": _schema(CaseFile),
         **{_file_of(name): _output(name, commands.load(name).output()) for name in commands.names()},
         _file_of("error"): _output("error", Failure | Bug),
     }

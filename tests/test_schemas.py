@@ -30,6 +30,7 @@ def validator(name: str) -> jsonschema.Draft202012Validator:
 
 
 PROMOTIONS, ENVIRONMENT = validator("promotions.schema.json"), validator("environment.schema.json")
+CASE = validator("case.schema.json")
 
 
 def test_the_command_writes_them(tmp_path: Path) -> None:
@@ -51,7 +52,9 @@ def each_property(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str,
         yield from each_property(child, name)
 
 
-@pytest.mark.parametrize("schema", [PROMOTIONS.schema, ENVIRONMENT.schema], ids=["promotions", "environment"])
+@pytest.mark.parametrize(
+    "schema", [PROMOTIONS.schema, ENVIRONMENT.schema, CASE.schema], ids=["promotions", "environment", "case"]
+)
 def test_every_key_is_described(schema: dict[str, Any]) -> None:
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["title"]

@@ -60,6 +60,35 @@ class Answer(BaseModel):
     )
 
 
+class AskedCase(BaseModel):
+    """What one case of ``cases/<model>`` was answered on the staging Triton."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+    case: str = Field(description="name of its file, without the ending")
+    request: str = Field(description="sha256 of the request: a case with the same one would get the same answer")
+    demands: str = Field(description="sha256 of the request and of what the case demanded then")
+    outputs: tuple[Annotated[Output, PlainValidator(output_from_json), PlainSerializer(output_to_json)], ...] = Field(
+        description="each as in `answers`"
+    )
+    wrong: str = Field(default="", description="which demand it does not meet; empty where it holds")
+    refused: bool = Field(default=False, description="whether Triton refused the request, so that there is no answer")
+
+
+class CasesInService(BaseModel):
+    """What the version in service answered to cases that a pull request proposes; it decides nothing."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+    environment: str
+    model: str
+    entry: Entry = Field(description="the version in service")
+    asked: tuple[AskedCase, ...]
+    at: datetime
+    problem: str = Field(default="", description="why it could not be asked")
+    away: bool = Field(default=False, description="whether a system was away, so that another run may tell more")
+
+
 class Moved(BaseModel):
     """One case that the champion answered otherwise on staging: where it moved most."""
 
@@ -122,6 +151,12 @@ class CheckResult(BaseModel):
     bundle: Bundle | None = Field(
         default=None,
         description="the bundle with which it was checked",
+        exclude_if=is_not_given,
+        json_schema_extra=ONLY_WHERE_GIVEN,
+    )
+    cases: tuple[AskedCase, ...] = Field(
+        default=(),
+        description="of smoke: what the cases of `cases/<model>` were answered",
         exclude_if=is_not_given,
         json_schema_extra=ONLY_WHERE_GIVEN,
     )
@@ -244,6 +279,11 @@ class Evidence(BaseModel):
         return tuple(answer for result in self.checks if result.check == "smoke" for answer in result.answers)
 
     @property
+    def cases(self) -> tuple[AskedCase, ...]:
+        """What the cases of the repository were answered on staging."""
+        return tuple(case for result in self.checks if result.check == "smoke" for case in result.cases)
+
+    @property
     def champion(self) -> Entry | None:
         """The version that the gate compared with."""
         return next((result.champion for result in self.checks if result.check == "ready"), None)
@@ -267,13 +307,18 @@ RULES_OF_THE_BOT = 3
 """Raised when the bot itself judges packages by other rules: then evidence of before is judged again."""
 
 
-def rules_of(gate: Gate, packages: BaseModel) -> str:
-    """Return the fingerprint of what decides the findings: the model's gate and what packages may contain."""
-    rules = {
+def rules_of(gate: Gate, packages: BaseModel, cases: Iterable[str] = ()) -> str:
+    """Return the fingerprint of what decides the findings: gate, what packages may contain, the model's cases.
+
+    ``cases`` are the fingerprints of the cases. Where there are none, the result is as in earlier versions.
+    """
+    rules: dict[str, object] = {
         "gate": gate.model_dump(mode="json"),
         "packages": packages.model_dump(mode="json"),
         "bot": RULES_OF_THE_BOT,
     }
+    if law := sorted(cases):
+        rules["cases"] = law
     return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
 

@@ -18,6 +18,7 @@ GATE_PATTERN = re.compile(r"(?=[^*]*\*)(?=.*[a-z0-9_-])[a-z0-9*][a-z0-9_*-]{0,62
 DEFAULT_GATE = "default"
 REGISTERED_NAME = re.compile(r"(?! )(?!\.{1,2}$)[^/:\x00-\x1f\x7f-\x9f\u2028\u2029]{1,256}(?<! )")
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+CASE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_VERSION = 2**31 - 1
 

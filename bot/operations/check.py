@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 from bot.domain import desired
 from bot.domain.bundled import together, with_left
 from bot.domain.carrying import CARRIED, carried_over
+from bot.domain.cases import ProposedCases, is_below_cases
 from bot.domain.desired import Change
-from bot.domain.evidence import CheckName, CheckResult, Evidence, latest, missing, rules_of
+from bot.domain.evidence import CasesInService, CheckName, CheckResult, Evidence, latest, missing, rules_of
 from bot.domain.record import verified_by
 from bot.domain.scope import scope_of
 from bot.errors import InvalidInput, PromobotError, Refused
 from bot.exit_codes import ExitCode
 from bot.operations import Say
+from bot.operations.cases import cases_of
 from bot.operations.checking import evidence_of, not_passed_together, run_check
 from bot.operations.job import write_summary
 from bot.operations.leaving import Leaving, desired_before_and_after, what_leaves
@@ -29,9 +31,11 @@ from bot.operations.proposed_settings import ProposedSettings, is_settings, read
 from bot.operations.proposing import parts_of, read_desired, what_is_beside
 from bot.platform import Platforms
 from bot.records.ledger import Ledger
+from bot.render import cases as case_words
 from bot.render import checks as words
 from bot.render import leaving as leaving_words
 from bot.render import proposal as proposal_words
+from bot.render.cases import CaseWords
 from bot.render.deployment import describe, not_retired, retired_before
 from bot.settings import path_of
 
@@ -56,6 +60,8 @@ class Subject:
     branch: str = ""
     beside: tuple[str, ...] = ()
     """Paths that it changes besides the proposal, if its branch is one of the bot's."""
+    cases: tuple[str, ...] = ()
+    """Paths below the folder of cases that it changes."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ class Checked:
     comment_url: str = ""
     leaving: tuple[Leaving, ...] = ()
     """What merging would take out of service; the verdict looks, and nothing else does."""
+    cases: tuple[CasesInService, ...] = ()
+    """The answers of what serves to the cases that the pull request proposes."""
 
     @property
     def passed(self) -> bool:
@@ -103,9 +111,37 @@ def check(
         of_environment = [result for result in results if result.environment == environment]
         if of_environment:
             platform.ledger.add_check_run(f"{_folder(pull_request, subject.head)}/{run}-{name}", of_environment)
-    checked = Checked(name, subject, tuple(results))
-    write_summary(words.check_summary(name, subject.changes, checked.results), say=say)
+    asked, problems = _ask_what_serves(platforms, name, subject, run, say)
+    checked = Checked(name, subject, tuple(results), problems, cases=asked)
+    summary = words.check_summary(name, subject.changes, checked.results)
+    write_summary("\n\n".join([summary, case_words.table_of(asked)]) if asked else summary, say=say)
     return checked
+
+
+def _ask_what_serves(
+    platforms: Platforms, name: CheckName, subject: Subject, run: str, say: Say
+) -> tuple[tuple[CasesInService, ...], tuple[str, ...]]:
+    """Have Smoke ask what serves the cases that are proposed, and keep the answers; return why it could not."""
+    proposed = _proposed_cases(platforms, subject)
+    if name != "smoke" or not proposed.changed:
+        return (), ()
+    from bot.operations.proposed_cases import ask_what_serves, not_asked
+
+    found = ask_what_serves(platforms, proposed, label=str(subject.pull_request), say=say)
+    for one in found:
+        key = f"{_folder(subject.pull_request, subject.head)}/{run}-cases-{one.model}"
+        platforms[one.environment].ledger.add_check_run(key, (), cases=[one])
+    return tuple(found), tuple(not_asked(platforms, proposed, found))
+
+
+def _proposed_cases(platforms: Platforms, subject: Subject) -> ProposedCases:
+    """Return what the pull request makes of cases. Its head is fetched."""
+    if not subject.cases:
+        return ProposedCases()
+    from bot.operations.proposed_cases import read_proposed_cases
+
+    repository = platforms.any_of_them.repository()
+    return read_proposed_cases(repository, subject.cases, head=subject.head, platforms=platforms)
 
 
 class _Earlier:
@@ -126,6 +162,10 @@ class _Earlier:
         if change.environment not in self._found:
             self._found[change.environment] = ledger.checks_of(self._subject.pull_request)
         found = self._found[change.environment]
+        try:
+            law = cases_of(settings, change.model)
+        except InvalidInput:
+            return None  # the check says what is wrong with it
         revoked = set(_taken_back(ledger, change)) if found else set()
         if any(_seen(result) in revoked for _, result in found if result.is_about(change)):
             return None  # somebody doubts what was seen, so it is looked at again
@@ -134,7 +174,7 @@ class _Earlier:
             change,
             found,
             head=self._subject.head,
-            rules=rules_of(settings.gate(change.model), settings.packages),
+            rules=rules_of(settings.gate(change.model), settings.packages, (case.fingerprint for case in law)),
             now=datetime.now(UTC),
         )
 
@@ -148,6 +188,8 @@ def aggregate(
     # A mistake in a file is the first thing that a reviewer must see: jobs fail because of it, and say only that.
     problems = [str(mistake) for mistake in unreadable.mistakes] if unreadable is not None else []
     problems += subject.settings.mistakes
+    proposed_cases = _proposed_cases(platforms, subject)
+    problems += proposed_cases.mistakes
     problems += [_beside(subject.branch, subject.beside)] if subject.beside else []
     problems += [words.job_did_not_succeed(job, result) for job, result in needs.items() if result != "success"]
     leaving = tuple(what_leaves(platforms, subject.changes))
@@ -163,6 +205,13 @@ def aggregate(
     results = latest(result for result in found if _seen(result) not in taken_back)
     problems += [f"there is no result for the check {name}" for name in missing(results, expected)]
     whole = not_passed_together(expected, results)
+    asked: list[CasesInService] = []
+    if proposed_cases.changed:
+        from bot.operations.proposed_cases import not_asked
+
+        folder = _folder(pull_request, subject.head)
+        asked = [one for platform in platforms.values() for one in platform.ledger.cases_asked(folder)]
+        problems += not_asked(platforms, proposed_cases, asked)
     for change in expected:
         if change.after is not None:
             evidence = evidence_of(
@@ -175,7 +224,7 @@ def aggregate(
                 head=subject.head,
             )
             concerned[change.environment].add_evidence(evidence)
-    checked = Checked("verdict", subject, tuple(results), tuple(problems), leaving=leaving)
+    checked = Checked("verdict", subject, tuple(results), tuple(problems), leaving=leaving, cases=tuple(asked))
     body = words.comment(
         subject.changes,
         results,
@@ -185,15 +234,18 @@ def aggregate(
         settings=subject.settings.changes,
         logs=platforms.any_of_them.runner.address,
         leaving=leaving,
+        cases=case_words.comment_parts(proposed_cases, asked),
     )
     write_summary(body, say=say)
     github = platforms.any_of_them.github
     checked = replace(checked, comment_url=github.put_comment(pull_request, body, marker=words.MARKER))
-    _keep_true(platforms, github, pull, checked)
+    _keep_true(platforms, github, pull, checked, case_words.comment_parts(proposed_cases, asked))
     return checked
 
 
-def _keep_true(platforms: Platforms, github: GitHubRepository, pull: PullRequest, checked: Checked) -> None:
+def _keep_true(
+    platforms: Platforms, github: GitHubRepository, pull: PullRequest, checked: Checked, cases: CaseWords
+) -> None:
     """Put the checks' verdict at the top of the text with which the bot opened the pull request."""
     subject, scope = checked.subject, scope_of(pull.branch)
     if scope is None or scope.environment not in {*platforms, *platforms.broken}:
@@ -205,6 +257,7 @@ def _keep_true(platforms: Platforms, github: GitHubRepository, pull: PullRequest
         other_paths=subject.other_paths,
         settings=subject.settings.changes,
         leaving=checked.leaving,
+        cases=cases,
     )
     body = proposal_words.with_verdict(pull.body, verdict, words.details_are_in(checked.comment_url))
     if body != pull.body:
@@ -305,8 +358,10 @@ def _subject(
     known = scope is not None and scope.environment in platforms
     parts = parts_of(pull.branch, platforms[scope.environment].settings.bundles) if scope and known else ()
     more = what_is_beside(repository, pull.branch, base=base, head=pull.head, parts=parts) if ours else []
-    others = tuple(path for path in paths if not path.startswith("promotions/") and not is_settings(path))
-    subject = Subject(pull_request, base, pull.head, tuple(changes), others, proposed, pull.branch, tuple(more))
+    law = tuple(path for path in paths if is_below_cases(path))
+    read = {*law, *(path for path in paths if path.startswith("promotions/") or is_settings(path))}
+    others = tuple(path for path in paths if path not in read)
+    subject = Subject(pull_request, base, pull.head, tuple(changes), others, proposed, pull.branch, tuple(more), law)
     return subject, unreadable, pull
 
 

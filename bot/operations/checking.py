@@ -15,11 +15,13 @@ from bot.concurrency import map_concurrent
 from bot.domain.behaviour import compare
 from bot.domain.bundle import Bundle, Part, digest_of
 from bot.domain.bundled import place_of
+from bot.domain.cases import Case, judged_by_record
 from bot.domain.contents import look_at
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import (
     LIFETIME,
     Answer,
+    AskedCase,
     Behaviour,
     CheckName,
     CheckResult,
@@ -41,7 +43,8 @@ from bot.domain.routes import Target
 from bot.domain.signature import Signature, as_in_mlflow
 from bot.domain.signature import differences as signature_differences
 from bot.domain.smoke import Answered, SmokeCase, SmokeCases, Tensor, differences, shown
-from bot.errors import NotAllowed, NotRegistered, OtherBytes, OutsideError, Refused, Rejected
+from bot.errors import InvalidInput, NotAllowed, NotRegistered, OtherBytes, OutsideError, Refused, Rejected
+from bot.operations import cases
 from bot.operations.package_rules import rule_findings
 from bot.operations.progress import progress
 from bot.platform import Platform
@@ -66,16 +69,19 @@ LATENCY_REQUESTS = 50
 
 def run_check(platform: Platform, name: CheckName, change: Change, entry: Entry, *, label: str) -> CheckResult:
     """Run one check of what a change asks for; ``label`` tells its name on the staging Triton from others'."""
-    seen, gate = _Seen(), None
+    seen, gate, rules = _Seen(), None, ""
     if change.bundle is not None:
         seen.findings.append(_of_its_bundle(change.bundle))
     try:
         gate = platform.settings.gate(change.model)
-    except Refused as error:
-        seen.findings.append(_finding("gate", False, _with_step(error, error.next_step)))
+        law = cases.cases_of(platform.settings, change.model)
+        rules = rules_of(gate, platform.settings.packages, (case.fingerprint for case in law))
+    except (Refused, InvalidInput) as error:
+        what = "gate" if gate is None else "cases"
+        seen.findings.append(_finding(what, False, _with_step(error, error.next_step)))
     else:
         try:
-            _check(platform, gate, name, change, entry, f"{change.model}.check-{label}-{name}", seen)
+            _check(platform, gate, law, name, change, entry, f"{change.model}.check-{label}-{name}", seen)
         except OutsideError as error:
             # A system's objection to the version is a finding. A system that is away says nothing about the version,
             # but the check is red all the same: nothing passes that was not looked at.
@@ -94,9 +100,10 @@ def run_check(platform: Platform, name: CheckName, change: Change, entry: Entry,
         answers=tuple(seen.answers),
         behaviour=seen.behaviour,
         champion=change.champion if name == "ready" else None,
-        rules=rules_of(gate, platform.settings.packages) if gate else "",
+        rules=rules,
         judged=tuple(seen.judged),
         bundle=change.bundle,
+        cases=tuple(seen.cases),
     )
 
 
@@ -108,11 +115,14 @@ def judge_again(
     entry: Entry,
     latency: Latency | None,
     parts: Sequence[str] = (),
+    law: Sequence[Case] = (),
+    asked: Sequence[AskedCase] = (),
 ) -> list[Finding]:
     """Apply the rules of today to what was checked before, against the version that is in service now.
 
-    What staging did is not done again: ``latency`` is what was measured then. ``parts`` are the models that it may
-    ask. Raises OutsideError where MLflow does not tell what is to be judged, also of the version in service.
+    What staging did is not done again: ``latency`` is what was measured then, ``asked`` what was answered to cases.
+    ``parts`` are the models that it may ask, ``law`` the cases of today that may stop it.
+    Raises OutsideError where MLflow does not tell what is to be judged, also of the version in service.
     """
     registered = registry.version(change.model, entry.version)
     contents = registry.contents(registered)
@@ -126,6 +136,10 @@ def judge_again(
     if latency is not None:
         today = latency.model_copy(update={"budget": gate.latency_budget_milliseconds})
         findings.append(_finding(*_latency_finding(today)))
+    judged, _ = judged_by_record(law, asked)
+    findings += [
+        _finding(f"case {case.name}", not said, f"{'; '.join(said)}; {case.reason}") for case, said in judged
+    ]
     return findings
 
 
@@ -183,10 +197,18 @@ class _Seen:
     latency: Latency | None = None
     behaviour: Behaviour | None = None
     judged: list[JudgedMetric] = field(default_factory=list)
+    cases: list[AskedCase] = field(default_factory=list)
 
 
 def _check(
-    platform: Platform, gate: Gate, name: CheckName, change: Change, entry: Entry, on_staging: str, seen: _Seen
+    platform: Platform,
+    gate: Gate,
+    law: Sequence[Case],
+    name: CheckName,
+    change: Change,
+    entry: Entry,
+    on_staging: str,
+    seen: _Seen,
 ) -> None:
     registry, rules = platform.registry, platform.settings.packages
     parts = platform.settings.parts_before(change.model)
@@ -220,7 +242,7 @@ def _check(
     seen.findings += rule_findings(rules, contents, parts)
     if not all(finding.passed for finding in seen.findings):
         return
-    with _on_staging(platform, change.model, registered, contents, on_staging, change.bundle) as triton:
+    with on_staging_triton(platform, change.model, registered, contents, on_staging, change.bundle) as triton:
         seen.findings.append(_finding("loads", True, f"READY as {on_staging} on {triton.name}"))
         if name == "triton":
             seen.findings += _agreement(registry, registered, contents, triton, on_staging)
@@ -231,6 +253,7 @@ def _check(
             seen.findings.append(finding)
             seen.answers.append(recorder.answer(case, outputs))
             answered.append(_spooled(spool, case, outputs))
+        _ask_cases(platform, triton, on_staging, law, change, entry, seen)
         seen.findings.append(_over_http(triton, on_staging, registered.version, smoke))
         budget = gate.latency_budget_milliseconds
         seen.latency = _latency(triton, on_staging, registered.version, smoke, budget)
@@ -240,6 +263,23 @@ def _check(
         if champion is not None and (moved or champion.digest != entry.digest):
             beside = f"{on_staging.rpartition('-')[0]}-champion"
             seen.behaviour = _beside(platform, change, champion, beside, smoke, answered, spool)
+
+
+def _ask_cases(
+    platform: Platform,
+    triton: TritonServer,
+    on_staging: str,
+    law: Sequence[Case],
+    change: Change,
+    entry: Entry,
+    seen: _Seen,
+) -> None:
+    """Ask the cases that became law. The records say whether one that is answered wrong stops the version."""
+    asked = list(cases.ask(triton, on_staging, entry.version, law))
+    waived = cases.why_waived(change, entry, platform.ledger) if any(one.wrong for _, one in asked) else ""
+    for case, one in asked:
+        seen.cases.append(one)
+        seen.findings.append(cases.finding(case, one, waived=waived))
 
 
 def _beside(
@@ -268,7 +308,7 @@ def _beside(
         refused = [f for f in rule_findings(platform.settings.packages, contents, parts) if not f.passed]
         if refused:
             return Behaviour(champion=champion, cases=cases, problem=f"{refused[0].what}: {refused[0].detail}")
-        with _on_staging(platform, change.model, registered, contents, on_staging, change.left) as triton:
+        with on_staging_triton(platform, change.model, registered, contents, on_staging, change.left) as triton:
             asked = _smoke(triton, on_staging, registered.version, smoke)
             before = [_spooled(spool, case, outputs) for _, case, outputs in asked]
             latency = _latency(triton, on_staging, registered.version, smoke, None)
@@ -498,8 +538,24 @@ def _latency(triton: TritonServer, on_staging: str, version: int, smoke: SmokeCa
     return Latency(requests=len(taken), p50=cuts[49], p95=cuts[94], p99=cuts[98], budget=budget)
 
 
+def released(platform: Platform, model: str, entry: Entry) -> tuple[RegisteredVersion, PackageContents]:
+    """Return what MLflow has of a version that was in service; raise Rejected where it may not be loaded.
+
+    That is where MLflow lost it, has other bytes under its number, or the rules of today allow it nowhere.
+    """
+    registered = platform.registry.version(model, entry.version, with_run=False)
+    contents = platform.registry.contents(registered)
+    digest = contents.package.digest
+    if digest != entry.digest:
+        raise OtherBytes(f"{model} {entry.version} is {digest} now, and not {entry.digest}", system="MLflow")
+    findings = rule_findings(platform.settings.packages, contents, platform.settings.parts_before(model))
+    if wrong := [finding for finding in findings if not finding.passed]:
+        raise NotAllowed(f"{wrong[0].what}: {wrong[0].detail}", system="package rules")
+    return registered, contents
+
+
 @contextmanager
-def _on_staging(
+def on_staging_triton(
     platform: Platform,
     model: str,
     registered: RegisteredVersion,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -54,6 +55,15 @@ def mistakes_in(files: Files) -> list[InvalidInput]:
     found += _unknown_sources(environments, frozenset(files.settings), places)
     found += _other_names(environments, places)
     found += _in_each_others_way(environments, places)
+    return found
+
+
+def readable(files: Files) -> list[Environment]:
+    """Return the settings that can be read."""
+    found = []
+    for name, text in files.settings.items():
+        with suppress(InvalidInput):  # its mistakes are named elsewhere
+            found.append(parse_settings(name, text))
     return found
 
 

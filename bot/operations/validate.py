@@ -8,7 +8,8 @@ from pathlib import Path
 from bot import environment_files
 from bot.errors import InvalidInput
 from bot.exit_codes import ExitCode
-from bot.operations.consistency import Files, mistakes_in
+from bot.operations.cases import read_all, texts_in
+from bot.operations.consistency import Files, mistakes_in, readable
 from bot.settings import ENVIRONMENTS, path_of
 
 
@@ -41,10 +42,12 @@ def validate(root: Path) -> Validated:
         if path.suffix != ".yaml"
     ]
     read = [path for path in promotions if path.suffix == ".yaml"]
+    law = texts_in(root)
     files = Files(*({path.stem: _text(path, root) for path in paths} for paths in (settings, read)))
     found += mistakes_in(files)
+    found += read_all(law, readable(files))[1]
     names = [path.relative_to(root).as_posix() for path in (*settings, *promotions)]
-    return Validated(tuple(names), tuple(map(str, found)))
+    return Validated((*names, *law), tuple(map(str, found)))
 
 
 def _not_the_root(root: Path, repository: Path) -> str:

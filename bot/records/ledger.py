@@ -9,12 +9,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bot.domain import in_words
-from bot.domain.bundle import Bundle
+from bot.domain.bundle import Bundle, is_not_given
 from bot.domain.desired import Change, Entry
-from bot.domain.evidence import CheckResult, Evidence, Revocation, newest_for
+from bot.domain.evidence import CasesInService, CheckResult, Evidence, Revocation, newest_for
 from bot.domain.names import short
 from bot.domain.quarantine import QuarantineEvent, quarantined_by
 from bot.domain.record import DeploymentRecord
@@ -54,6 +54,9 @@ class CheckRun(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     results: tuple[CheckResult, ...]
+    cases: tuple[CasesInService, ...] = Field(
+        default=(), description="what serves, asked the cases that a pull request proposes", exclude_if=is_not_given
+    )
 
 
 class Proposer(BaseModel):
@@ -148,9 +151,21 @@ class Ledger:
 
     # --- evidence ----------------------------------------------------------------------------------------------
 
-    def add_check_run(self, key: str, results: Iterable[CheckResult]) -> None:
+    def add_check_run(
+        self, key: str, results: Iterable[CheckResult], *, cases: Iterable[CasesInService] = ()
+    ) -> None:
         """Write what one check found, for the aggregate job of the same run."""
-        self._store.put(f"checks/{self.environment}/{key}.json", _text(CheckRun(results=tuple(results))))
+        run = CheckRun(results=tuple(results), cases=tuple(cases))
+        self._store.put(f"checks/{self.environment}/{key}.json", _text(run))
+
+    def cases_asked(self, prefix: str) -> list[CasesInService]:
+        """Return what the checks of one run asked of what serves; of each model the newest."""
+        found = [
+            one
+            for run in self._read_all(f"checks/{self.environment}/{prefix}", CheckRun).values()
+            for one in run.cases
+        ]
+        return list({one.model: one for one in sorted(found, key=lambda one: one.at)}.values())
 
     def check_runs(self, prefix: str) -> list[CheckResult]:
         """Return what the checks of one run found."""

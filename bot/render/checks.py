@@ -13,6 +13,8 @@ from bot.domain.nearest import nearest_number
 from bot.domain.retirement import is_removal
 from bot.domain.settings_diff import SettingsChange
 from bot.render import leaving as leaving_words
+from bot.render.cases import NO_CASES, CaseWords
+from bot.render.cases import held as cases_held
 from bot.render.deployment import describe
 from bot.render.leaving import Leaving
 from bot.render.markdown import code, details, escape, fit, table, tick
@@ -156,6 +158,7 @@ def headline(
     other_paths: Sequence[str],
     settings: Sequence[SettingsChange] = (),
     leaving: Sequence[Leaving] = (),
+    cases: CaseWords = NO_CASES,
 ) -> str:
     """Return the verdict in one paragraph: whether to merge, and for what reason not."""
     proposed = [change for change in changes if change.after is not None]
@@ -167,12 +170,14 @@ def headline(
         idle = [c for c in changes if is_removal(c) and (c.environment, c.model) not in gone]
         said = [leaving_words.nothing_leaves(change.model, change.environment) for change in idle]
         first = _only_settings(settings, changes) if settings else nothing_to_check(changes)
+        if cases.first:
+            first = f"{first} {cases.first}" if settings or changes else cases.first
         if leaving:
             first = leaving_words.stops(leaving) + (f" {first}" if settings else " Next: review and merge.")
         return first + "".join(f" {line}." for line in said[:MAX_ENTRIES])
     what = ", ".join(escape(_named(change)) for change in proposed[:_MAX_NAMES])
     what += f" and {len(proposed) - _MAX_NAMES} more" * (len(proposed) > _MAX_NAMES)
-    also = "".join(f" {said}" for said in _besides(settings, other_paths))
+    also = "".join(f" {said}" for said in [*_besides(settings, other_paths), *[cases.also] * bool(cases.also)])
     say_so = " Merging makes main say so." if all(map(_answers_already, proposed)) else ""
     if not say_so and all(change.section == "shadow" for change in proposed):
         say_so = " A shadow gets copies of requests, and answers nobody."
@@ -203,6 +208,7 @@ def comment(
     settings: Sequence[SettingsChange] = (),
     logs: str = "",
     leaving: Sequence[Leaving] = (),
+    cases: CaseWords = NO_CASES,
 ) -> str:
     """Return the one comment that sums up: verdict first, then each entry, what is wrong before what is right.
 
@@ -211,7 +217,9 @@ def comment(
     """
     proposed = [change for change in changes if change.after is not None]
     failed = [result for result in results if not result.passed]
-    first = headline(changes, results, problems, other_paths=other_paths, settings=settings, leaving=leaving)
+    first = headline(
+        changes, results, problems, other_paths=other_paths, settings=settings, leaving=leaving, cases=cases
+    )
     parts = [MARKER, first]
     if problems or failed:
         told = {job_did_not_succeed(result.check, "failure") for result in failed}
@@ -239,6 +247,7 @@ def comment(
         parts.append(
             table(("", "entry", *CHECK_NAMES.values()), [_in_a_row(change, found) for change, found in others])
         )
+    parts += [cases.section] if cases.section else []
     parts += [_settings(change) for change in settings]
     if other_paths:
         listed = ", ".join(code(path) for path in other_paths[:20])
@@ -352,13 +361,17 @@ def _in_a_row(change: Change, results: Sequence[CheckResult]) -> tuple[str, ...]
 
 def _behaviour(smoke: CheckResult) -> str:
     """Return how the version answered on staging: as in training, beside the champion, and how fast."""
-    right = sum(f.passed for f in smoke.findings if f.what.startswith("case "))
+    # Cases that became law come after the package's own.
+    golden = [finding for finding in smoke.findings if finding.what.startswith("case ")][: len(smoke.answers)]
+    right = sum(finding.passed for finding in golden)
     parts = []
     if smoke.answers:
         # Where it broke off, nobody knows how many more there were.
         broke_off = any(finding.what == could_not("smoke") for finding in smoke.problems)
         rest = "; then it broke off" if broke_off else ""
         parts.append(f"**Parity with the training framework:** {right} of {len(smoke.answers)} smoke cases{rest}.")
+    if smoke.cases:
+        parts.append(cases_held(smoke))
     behaviour = smoke.behaviour
     if behaviour is not None:
         against = f"**Against version {behaviour.champion.version} in service**, on the same Triton: "

@@ -78,6 +78,7 @@ WORKERS, GATEWAY_SYSTEM = "bot/gateway/workers.py", "bot/systems/gateway.py"
 T_WORKERS, T_GATEWAY = "tests/gateway/test_workers.py", "tests/systems/test_gateway.py"
 CHECKING, PACKAGE_RULES = "bot/operations/checking.py", "bot/operations/package_rules.py"
 T_REDACTION = "tests/test_redaction.py"
+T_CASES, T_CASES_ASKED = "tests/domain/test_cases.py", "tests/operations/test_cases.py"
 IN_DIGITS = "test_a_secret_is_blanked_in_hexadecimal_digits_in_lines_and_where_it_was_encoded_twice"
 T_FORGED = "tests/operations/test_forged_records.py"
 T_OF_PYTHON = (
@@ -3046,6 +3047,78 @@ MUTATIONS = (
         "    return {change: also(change, admission) for change, admission in admitted.items()}\n",
         "    return admitted\n",
         ("tests/operations/test_together.py::test_a_bundle_is_held_by_its_own_digest_and_by_that_of_any_part",),
+    ),
+    Mutation(
+        "cases that became law",
+        "one that is not held is red",
+        "bot/operations/cases.py",
+        "passed=not asked.wrong or bool(waived)",
+        "passed=True",
+        (f"{T_CASES_ASKED}::test_a_later_version_that_does_not_hold_a_case_is_red_and_one_that_does_is_green",),
+    ),
+    Mutation(
+        "cases that became law",
+        "a version that was in service may come back",
+        "bot/operations/cases.py",
+        '    return f"these bytes were verified in service by {verified.id}" if verified else ""\n',
+        '    return ""\n',
+        (f"{T_CASES_ASKED}::test_the_way_back_is_open_to_a_version_that_does_not_hold_a_newer_case",),
+    ),
+    Mutation(
+        "cases that became law",
+        "one that came after the checks holds the deployment",
+        ADMISSION,
+        "        if unasked:\n",
+        "        if False:\n",
+        (f"{T_CASES_ASKED}::test_a_deployment_is_held_until_a_case_that_came_later_is_asked",),
+    ),
+    Mutation(
+        "cases that became law",
+        "recorded answers are judged by those of today",
+        CHECKING,
+        "    judged, _ = judged_by_record(law, asked)\n",
+        "    judged, _ = judged_by_record((), asked)\n",
+        (f"{T_CASES_ASKED}::test_a_case_that_became_stricter_is_judged_by_the_recorded_answer",),
+    ),
+    Mutation(
+        "cases that became law",
+        "they are part of the rules",
+        "bot/domain/evidence.py",
+        "    if law := sorted(cases):\n",
+        "    if law := sorted(cases)[:0]:\n",
+        (f"{T_CASES}::test_rules_have_the_fingerprint_of_before_where_there_is_no_case",),
+    ),
+    Mutation(
+        "cases that became law",
+        "what serves was asked one that is proposed",
+        "bot/operations/proposed_cases.py",
+        "            if one is None or (not one.problem and {case.fingerprint for case in law} - asked):\n",
+        "            if False:\n",
+        (f"{T_CASES_ASKED}::test_a_pull_request_that_only_adds_a_case_says_whether_what_serves_holds_it",),
+    ),
+    Mutation(
+        "cases that became law",
+        "a file that nothing reads is a mistake",
+        "bot/domain/cases.py",
+        '    if len(parts) != 3 or not parts[2].endswith(".json"):\n',
+        "    if len(parts) != 3:\n",
+        (f"{T_CASES}::test_a_file_that_nothing_reads_is_a_mistake_and_a_page_of_text_is_none",),
+    ),
+    Mutation(
+        "cases that became law",
+        "an answer without the output does not hold",
+        "bot/domain/cases.py",
+        "    if no_such or unlike or not forbidden:\n        return no_such\n",
+        "    if no_such or unlike or not forbidden:\n        return []\n",
+        (f"{T_CASES}::test_what_an_answer_is_worth",),
+    ),
+    Mutation(
+        "cases that became law",
+        "NaN is within no bounds",
+        "bot/domain/cases.py",
+        "    return above and (bound.maximum is None or value <= bound.maximum) and not math.isnan(value)\n",
+        "    return above and (bound.maximum is None or not value > bound.maximum)\n",
+        (f"{T_CASES}::test_what_an_answer_is_worth",),
     ),
     Mutation(
         "bundles",

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from bot.concurrency import map_concurrent
 from bot.domain.bundle import Bundle
 from bot.domain.bundled import stays_the_same
+from bot.domain.cases import Case, judged_by_record
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import Evidence, Finding, rules_of
 from bot.domain.golden import Golden
@@ -19,6 +20,7 @@ from bot.domain.retirement import is_removal, spent_by
 from bot.domain.routes import Routed, Target
 from bot.domain.smoke import SmokeCases
 from bot.errors import PromobotError
+from bot.operations.cases import answers_already, cases_of
 from bot.operations.past import Past
 from bot.records.ledger import Ledger
 from bot.render import deployment as words
@@ -156,15 +158,24 @@ def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -
     smoke = next((result for result in evidence.checks if result.check == "smoke"), None)
     try:
         gate, rules = past.settings.gate(change.model), past.settings.packages
-        if evidence.rules != rules_of(gate, rules):
-            moved.append(f"the rules of {change.environment} for {change.model} or for packages were changed")
+        law = cases_of(past.settings, change.model)
+        if evidence.rules != rules_of(gate, rules, (case.fingerprint for case in law)):
+            its_cases = ", its cases" if law or evidence.cases else ""
+            said = f"the rules of {change.environment} for {change.model}{its_cases} or for packages were changed"
+            moved.append(said)
         if not moved:
             return Admission(evidence=evidence)
+        law = () if answers_already(change, entry) else law
+        _, unasked = judged_by_record(law, evidence.cases)
+        if unasked:
+            return Admission(_not_asked(change, evidence, unasked))
         # Imported where something is judged: most looks, and every way back, judge nothing.
         from bot.operations.checking import judge_again
 
         latency, parts = smoke.latency if smoke else None, past.settings.parts_before(change.model)
-        findings = judge_again(gate, rules, past.registry, change, entry, latency, parts)
+        findings = judge_again(
+            gate, rules, past.registry, change, entry, latency, parts, law=law, asked=evidence.cases
+        )
     except PromobotError as error:
         return Admission(_could_not_judge(change, evidence, moved, error))
     problems = [finding for finding in findings if not finding.passed]
@@ -272,6 +283,14 @@ def _misses_now(change: Change, evidence: Evidence, moved: Sequence[str], proble
         _take_back(change, evidence),
         evidence.at,
     )
+
+
+def _not_asked(change: Change, evidence: Evidence, unasked: Sequence[Case]) -> Hold:
+    """A case became law after the checks, and nobody knows how this version answers it."""
+    named = ", ".join(case.name for case in unasked[:5]) + (", …" if len(unasked) > 5 else "")
+    what = f"the case {named}" if len(unasked) == 1 else f"{len(unasked)} cases ({named})"
+    why = f"it was not asked {what} by its checks {words.checked_in(evidence)}: law is asked of every later version"
+    return Hold("base", why, _check_again(change), evidence.at)
 
 
 def _could_not_judge(change: Change, evidence: Evidence, moved: Sequence[str], error: Exception) -> Hold:
