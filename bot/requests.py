@@ -15,7 +15,9 @@ from bot.errors import InvalidInput, Refused
 from bot.exit_codes import ExitCode
 
 if TYPE_CHECKING:
+    from bot.domain.cases import Case
     from bot.operations import Say
+    from bot.operations.bisect import Bisected
     from bot.operations.evidence import Found
     from bot.operations.merge import Merged
     from bot.operations.propose import Proposal
@@ -284,6 +286,28 @@ class Recheck(Request["Rechecked"]):
         from bot.operations.recheck import recheck
 
         return recheck(platforms(self.environment), model=self.model, say=say)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bisect(Request["Bisected"]):
+    """Find the release that began to answer a case wrong. Nothing changes, also where it is asked for again."""
+
+    verb = "bisect"
+
+    case: Case
+    every: bool = False
+    """Ask every release, not only those that halve what is left."""
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """Which case of which model."""
+        return {"model": self.case.model, "case": self.case.fingerprint, "all": "all" if self.every else ""}
+
+    def run(self, platforms: Platforms, say: Say) -> Bisected:
+        """Ask releases."""
+        from bot.operations.bisect import bisect
+
+        return bisect(platforms(self.environment), self.case, every=self.every, say=say)
 
 
 @dataclass(frozen=True, kw_only=True)

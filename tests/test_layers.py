@@ -84,7 +84,7 @@ def layer(
     return Layer(names(own), frozenset(others.split()), names(for_types), names(but), pure, any_other)
 
 
-OF_RESULTS = "render.adoption render.packaging render.job render.slack render.terminal"
+OF_RESULTS = "render.adoption render.bisecting render.packaging render.job render.slack render.terminal"
 """Documents that are made of results. They stand above the operations; the other documents are made of values."""
 
 LAYERS = {
@@ -93,7 +93,7 @@ LAYERS = {
     "bot.cli": layer("boundary commands domain errors exit_codes log_options logs output"),
     "bot.arguments": layer("domain"),
     # What every door calls; an operation knows nothing of doors.
-    "bot.requests": layer("errors exit_codes operations records.ledger render settings", for_types="platform"),
+    "bot.requests": layer("errors exit_codes operations records.ledger render settings", for_types="domain platform"),
     "bot.results": layer(pure=True),
     "bot.output": layer("exit_codes operations.progress redaction render", "pydantic"),
     "bot.boundary": layer(
@@ -142,6 +142,7 @@ LAYERS = {
     "bot.render": layer("domain errors exit_codes render", but=OF_RESULTS, pure=True),
     # For types: a command imports its own operation. Importing all of them would take it 0.15 to 0.3 s more.
     "bot.render.adoption": layer("render", for_types="training.adoption", pure=True),
+    "bot.render.bisecting": layer("domain render", for_types="operations", pure=True),
     "bot.render.packaging": layer("render", for_types="training.model_directory", pure=True),
     "bot.render.job": layer("domain exit_codes operations.job render", for_types="operations", pure=True),
     "bot.render.slack": layer("domain render", for_types="operations", pure=True),

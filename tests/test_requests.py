@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from bot import requests
+from bot.domain.cases import parse
 from bot.errors import Refused
 from bot.exit_codes import ExitCode
 from bot.platform import Platform
@@ -21,6 +23,10 @@ from bot.requests import Actor, Request, carry_out
 ALEX = Actor("alex", github="alex-of-github")
 KIM = Actor("kim", slack="U1")
 DIGEST = "sha256:" + "1" * 64
+X = {"name": "x", "datatype": "INT64", "shape": [1], "data": [1]}
+CASE = parse(
+    json.dumps({"format": 1, "why": "x", "by": "anna", "inputs": [X], "must": [X]}), file="f", model="churn", name="a"
+)
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,10 @@ RECORDED: list[tuple[Request[Any], dict[str, str]]] = [
     ),
     (requests.Retire(environment="dev", by=ALEX, model="churn", reason="x"), {"verb": "retire", "model": "churn"}),
     (requests.Recheck(environment="dev", by=ALEX, model="churn"), {"verb": "recheck", "model": "churn"}),
+    (
+        requests.Bisect(environment="dev", by=ALEX, case=CASE, every=True),
+        {"verb": "bisect", "model": "churn", "case": CASE.fingerprint, "all": "all"},
+    ),
     (
         requests.LiftQuarantine(environment="dev", by=ALEX, digest=DIGEST, reason="x"),
         {"verb": "quarantine lift", "digest": DIGEST},

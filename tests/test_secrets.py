@@ -236,6 +236,10 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
             for what in SECRETS.values():
                 monkeypatch.setenv(variable(name, what), f"{canary(name, what)}\n")
             _write(root, name, _settings(places[name], tmp_path))
+        tensor = {"name": "x", "datatype": "INT64", "shape": [1], "data": [1]}
+        case = {"format": 1, "why": "because", "by": "anna", "inputs": [tensor], "must": [tensor]}
+        (root / "cases" / "churn").mkdir(parents=True)
+        (root / "cases" / "churn" / "law.json").write_text(json.dumps(case))
         yield Ground(root, places)
     signal.signal(signal.SIGTERM, before)
 
@@ -352,6 +356,7 @@ EVERY = (
             ("evidence", "list", "churn"),
             ("evidence", "revoke", "churn", "1", "--reason", "by mistake"),
             ("recheck", "churn"),
+            ("bisect", "churn", "--case", "law"),
             ("retire", "churn", "--reason", "nobody asks it"),
             ("cleanup",),
         )

@@ -50,7 +50,19 @@ _FIRST = (
         "drift",
         "reconcile",
     ),
-    *("history", "quarantine", "evidence", "cleanup", "validate", "init", "doctor", "slack", "sandbox", "demo"),
+    *(
+        "history",
+        "bisect",
+        "quarantine",
+        "evidence",
+        "cleanup",
+        "validate",
+        "init",
+        "doctor",
+        "slack",
+        "sandbox",
+        "demo",
+    ),
 )
 """The order in which ``--help`` lists them, by a model's life; any other comes behind these."""
 

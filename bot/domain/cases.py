@@ -59,7 +59,7 @@ class _Part(BaseModel):
 
 
 def _flat(data: object) -> object:
-    """Return nested values row by row; flat ones as they are. What is nested deeper than a tensor can be stays so."""
+    """Return nested values row by row; flat ones, and those nested deeper than a tensor can be, as they are."""
     for _ in range(MAX_DIMENSIONS):
         if not isinstance(data, list) or not any(isinstance(item, list) for item in data):
             break
@@ -114,7 +114,7 @@ class Bound(_Part):
 
 
 class AllowedDistance(_Part):
-    """How far a float may be from the one in ``must`` or ``must_not``: both parts together."""
+    """The largest distance of a float from the one in ``must`` or ``must_not``: both parts together."""
 
     relative: float = Field(default=1e-4, ge=0, description="of the value that is written")
     absolute: float = Field(default=1e-5, ge=0, description="whatever the value is")
@@ -133,7 +133,9 @@ class CaseFile(_Part):
 
     schema_: str = Field(default="", alias="$schema", description="for editors; the bot does not read it")
     format: Literal[1] = Field(description="of this file")
-    why: str = Field(min_length=1, max_length=500, description="why it is law; whoever is stopped by it reads this")
+    why: str = Field(
+        min_length=1, max_length=500, description="why it is law; the people whose version it stops read this"
+    )
     by: str = Field(min_length=1, max_length=100, description="who added it")
     inputs: list[CaseTensor] = Field(min_length=1, description="the request's inputs")
     must: list[CaseTensor] = Field(default=[], description="outputs that must be answered like this")
@@ -180,7 +182,7 @@ class Case:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 of the request and of what it demands; who added it and why are no part of it."""
+        """The sha256 of the request and of its demands, without the person who added it and the reason."""
         file = self.file
         demanded = {
             "name": self.name,

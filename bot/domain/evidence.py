@@ -61,9 +61,9 @@ class Answer(BaseModel):
 
 
 class AskedCase(BaseModel):
-    """What one case of ``cases/<model>`` was answered on the staging Triton."""
+    """The answer of the staging Triton to one case of ``cases/<model>``."""
 
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants", json_schema_extra=ONLY_WHERE_GIVEN)
 
     case: str = Field(description="name of its file, without the ending")
     request: str = Field(description="sha256 of the request: a case with the same one would get the same answer")
@@ -76,7 +76,7 @@ class AskedCase(BaseModel):
 
 
 class CasesInService(BaseModel):
-    """What the version in service answered to cases that a pull request proposes; it decides nothing."""
+    """The answers of the version in service to cases that a pull request proposes; they decide nothing."""
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
@@ -280,7 +280,7 @@ class Evidence(BaseModel):
 
     @property
     def cases(self) -> tuple[AskedCase, ...]:
-        """What the cases of the repository were answered on staging."""
+        """The answers of staging to the cases of the repository."""
         return tuple(case for result in self.checks if result.check == "smoke" for case in result.cases)
 
     @property

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from bot.domain.desired import Entry
 from bot.domain.journal import Journal
-from bot.domain.names import MODEL_NAME, SHADOW_SUFFIX
+from bot.domain.names import ENVIRONMENT_NAME, MODEL_NAME, SHADOW_SUFFIX
 from bot.domain.package import CONFIG_FILE
 from bot.domain.plan import Loaded, targets
 from bot.domain.record import DeploymentRecord, verified_entries
@@ -28,6 +28,7 @@ Pair = tuple[str, int]
 
 _LANE = re.compile(r"[0-9a-f]{8}(-[1-9][0-9]*)?")
 _CHECK = re.compile(r"(?P<model>.+)\.check-(?P<pull_request>[1-9][0-9]*)-[a-z]+")
+_BISECT = re.compile(rf".+\.bisect-{ENVIRONMENT_NAME.pattern}-(?P<token>[0-9a-f]{{8}})-[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,12 @@ def pull_request_of(triton_model: str) -> int | None:
     """Return the pull request whose check goes by this name on the staging Triton; None for other names."""
     found = _CHECK.fullmatch(triton_model)
     return int(found["pull_request"]) if found else None
+
+
+def bisect_of(triton_model: str) -> str | None:
+    """Return the token of the bisect that loaded a release under this name on staging; None for other names."""
+    found = _BISECT.fullmatch(triton_model)
+    return found["token"] if found else None
 
 
 def published_in(contents: Mapping[str, bool]) -> frozenset[Pair]:

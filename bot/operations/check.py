@@ -121,7 +121,7 @@ def check(
 def _ask_what_serves(
     platforms: Platforms, name: CheckName, subject: Subject, run: str, say: Say
 ) -> tuple[tuple[CasesInService, ...], tuple[str, ...]]:
-    """Have Smoke ask what serves the cases that are proposed, and keep the answers; return why it could not."""
+    """In Smoke, ask what serves the cases that are proposed, and keep the answers; return why it could not."""
     proposed = _proposed_cases(platforms, subject)
     if name != "smoke" or not proposed.changed:
         return (), ()

@@ -39,6 +39,7 @@ from bot.domain.names import short
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.packed import Packed, loaded
 from bot.domain.record import verified_by
+from bot.domain.retention import bisect_of
 from bot.domain.routes import Target
 from bot.domain.signature import Signature, as_in_mlflow
 from bot.domain.signature import differences as signature_differences
@@ -651,6 +652,12 @@ def purge(share: StagingRepository, triton: TritonServer, name: str, seconds: fl
         TritonControl(triton, nobody_else_writes).unload(name)
         triton.wait_gone(name, timeout_seconds=seconds)
     share.models.remove(name)
+
+
+def left_by_killed(share: StagingRepository) -> list[str]:
+    """Return the names on staging under which a bisect that was killed left a release; a living one holds its own."""
+    named = ((name, bisect_of(name)) for name in share.models.names())
+    return [name for name, token in named if token is not None and not share.at_work.is_held(token)]
 
 
 def _smoke_cases(contents: PackageContents, registered: RegisteredVersion) -> SmokeCases:

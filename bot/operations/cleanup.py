@@ -35,7 +35,7 @@ from bot.domain.routes import RouteTable
 from bot.errors import PromobotError, Refused
 from bot.operations import Say
 from bot.operations.asked import asked_by
-from bot.operations.checking import purge
+from bot.operations.checking import left_by_killed, purge
 from bot.operations.deployment.unfinished import read_journal
 from bot.platform import Platform, Serving
 from bot.render import cleanup as words
@@ -301,7 +301,7 @@ class _Cleanup:
                 self._tell(self.removed, listed[number][0])
 
     def _clear_staging(self) -> None:
-        """Remove what a check that was killed left on staging, once its pull request is closed."""
+        """Remove what a check that was killed left on staging, once its pull request is closed; and a bisect's."""
         staging = self.platform.staging
         by_number: dict[int, list[str]] = {}
         for name in staging.share.models.names():
@@ -315,6 +315,10 @@ class _Cleanup:
                 if self.held is not None:
                     purge(staging.share, staging.triton, name, self.platform.settings.deadlines.load_seconds)
                 self._tell(self.removed, f"{name} from staging: #{number} is closed")
+        for name in left_by_killed(staging.share):
+            if self.held is not None:
+                purge(staging.share, staging.triton, name, self.platform.settings.deadlines.load_seconds)
+            self._tell(self.removed, f"{name} from staging: the bisect that loaded it was killed")
         if self.held is not None:
             staging.share.trash.sweep(alone=False)  # a check of somebody else may be at work there
 

@@ -39,7 +39,7 @@ def held(smoke: CheckResult) -> str:
 
 
 def comment_parts(proposed: ProposedCases, asked: Sequence[CasesInService]) -> CaseWords:
-    """Return what is said of a pull request that changes cases; nothing where it changes none."""
+    """Return the words of a pull request that changes cases; nothing where it changes none."""
     count = len(proposed.changed) + len(proposed.removed)
     if not count:
         return NO_CASES

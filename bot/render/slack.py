@@ -29,11 +29,13 @@ DESCRIPTIONS: Mapping[str, str] = {
     "promote": "Propose a model version to an environment",
     "rollback": "Go back to a version that was verified",
     "promotions": "See what is desired, live, pending and in quarantine",
+    "bisect": "Find the release that began to answer a case wrong",
 }
 HINTS: Mapping[str, str] = {
     "promote": "MODEL VERSION ENV, or MODEL FROM TO",
     "rollback": "MODEL ENV [VERSION] [now]",
     "promotions": "[ENV] [MODEL], or history MODEL",
+    "bisect": "MODEL ENV CASE [all]",
 }
 _HELP: Mapping[str, Sequence[tuple[str, str]]] = {
     "promote": (
@@ -50,6 +52,10 @@ _HELP: Mapping[str, Sequence[tuple[str, str]]] = {
         ("/promotions", "what is desired, live, pending, in shadow and in quarantine, everywhere"),
         ("/promotions prod churn", "the same for one environment, one model"),
         ("/promotions history churn", "what was deployed, newest first"),
+    ),
+    "bisect": (
+        ("/bisect churn prod inc-1207", "which release began to answer cases/churn/inc-1207.json wrong"),
+        ("/bisect churn prod inc-1207 all", "the same, and every release is asked"),
     ),
 }
 
@@ -70,6 +76,16 @@ NOT_TAKEN = "❌ This could not be taken, and nothing was done. Type it again in
 def same_environment(name: str) -> str:
     """From and to are one."""
     return f"{code(name)} is both where it comes from and where it goes to."
+
+
+def bisect_of_what() -> str:
+    """Something is missing, and no form asks for it."""
+    return f"Which model, where, and which case? {code('/bisect churn prod inc-1207')}"
+
+
+def no_case_name(word: str) -> str:
+    """It cannot be the name of a case."""
+    return f"{code(word, limit=60)} is not a valid name of a case: it is that of the file, without its ending."
 
 
 def unknown_word(word: str) -> str:

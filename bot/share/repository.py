@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from bot.concurrency import FILES
 from bot.settings import Share
+from bot.share.at_work import AtWork
 from bot.share.fence import nobody_else_writes
 from bot.share.journal import HeldJournal, Journal
 from bot.share.lease import Lease, Leases
@@ -76,6 +77,7 @@ class StagingRepository:
         self.models = StagingModels(self._volume, nobody_else_writes, notes, files_at_once=files_at_once)
         self.packages = HeldPackages(self._volume, nobody_else_writes, notes, files_at_once=files_at_once)
         self.trash, self.trials = Trash(self._volume, nobody_else_writes, notes), Trials(self._volume)
+        self.at_work = AtWork(self._volume)
 
     def begin(self) -> None:
         """Make both folders and mark them as this share. Call it where a person says that the share is new."""

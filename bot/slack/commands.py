@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from bot.domain.names import MAX_VERSION
+from bot.domain.names import CASE_NAME, MAX_VERSION
 from bot.domain.nearest import nearest
 from bot.render import slack as words
 
-Name = Literal["promote", "rollback", "promotions"]
-NAMES: tuple[Name, ...] = ("promote", "rollback", "promotions")
+Name = Literal["promote", "rollback", "promotions", "bisect"]
+NAMES: tuple[Name, ...] = ("promote", "rollback", "promotions", "bisect")
 ALL = "all"
 
 
@@ -78,6 +78,16 @@ class ShowHistory:
 
 
 @dataclass(frozen=True)
+class Bisect:
+    """/bisect MODEL ENV CASE [all]: which release began to answer a case wrong, by its name in cases/MODEL."""
+
+    model: str
+    environment: str
+    case: str
+    every: bool = False
+
+
+@dataclass(frozen=True)
 class Help:
     """help, behind any of them."""
 
@@ -102,7 +112,7 @@ class Wrong:
     instead: str = ""
 
 
-Command = Propose | Promote | RollBack | Show | ShowHistory | Help | Ask | Wrong
+Command = Propose | Promote | RollBack | Show | ShowHistory | Bisect | Help | Ask | Wrong
 
 
 def parse(name: Name, text: str, known: Known) -> Command:
@@ -119,6 +129,8 @@ def parse(name: Name, text: str, known: Known) -> Command:
                 return reading.rollback()
             case "promotions":
                 return reading.promotions()
+            case "bisect":
+                return reading.bisect()
     except _WrongWord as wrong:
         return wrong.said
 
@@ -188,6 +200,20 @@ class _Reading:
             else:
                 raise _WrongWord(self._wrong(position, self._every_word(), words.unknown_word(word)))
         return Show(environment, model)
+
+    def bisect(self) -> Command:
+        typed = self._typed
+        every = len(typed) > 3 and typed[-1].lower().removeprefix("--") == "all"
+        if every:
+            self._typed, self._behind = typed[:-1], typed[-1:]
+            typed = self._typed
+        if len(typed) < 3:
+            raise _WrongWord(Wrong(words.bisect_of_what()))
+        self._no_more_than(3)
+        model, environment = self._model(0), self._environment(1)
+        if not CASE_NAME.fullmatch(typed[2]):
+            raise _WrongWord(Wrong(words.no_case_name(typed[2])))
+        return Bisect(model, environment, typed[2], every)
 
     def _every_word(self) -> list[str]:
         return [*self._known.environments, *self._known.every_model, "history", "help"]

@@ -25,6 +25,7 @@ from bot.domain.record import served_after, verified_entries
 from bot.domain.release import Lane, Slot
 from bot.domain.scope import asks_for_release, fingerprint
 from bot.errors import InvalidInput, LeaseLost, PromobotError, Unavailable
+from bot.operations.bisect import named_case
 from bot.operations.history import history
 from bot.operations.known import known_models
 from bot.operations.merge import Merged
@@ -33,13 +34,15 @@ from bot.operations.proposing import desired_at, parts_of, what_is_beside
 from bot.operations.rollback import RolledBack
 from bot.operations.status import status
 from bot.platform import Platform
-from bot.render import markdown
+from bot.render import bisecting, markdown
 from bot.render import proposal as proposal_words
 from bot.render import slack as words
 from bot.settings import Environment
 from bot.slack import blocks, forms
 from bot.slack.commands import (
+    NAMES,
     Ask,
+    Bisect,
     Command,
     Help,
     Known,
@@ -187,6 +190,8 @@ class _Work:
                 return self._propose(asked, command)
             case RollBack():
                 return self._roll_back(asked, command)
+            case Bisect():
+                return self._bisect(asked, command)
         assert_never(command)
 
     # --- who sees and may what ---------------------------------------------------------------------------------
@@ -257,6 +262,14 @@ class _Work:
             reason=asked.values.get("reason", ""),
         )
         return self._carry_out(request, words.rolled_back)
+
+    def _bisect(self, asked: Asked, command: Bisect) -> Answer:
+        platform = self._allowed(asked, command.environment, "read")
+        if command.model not in (known := _models_of(platform)):
+            raise _No(f"{words.no_such_model(command.model)} {words.there_is(sorted(known))}")
+        case = named_case(self._root, command.model, command.case)
+        request = requests.Bisect(environment=command.environment, by=_actor(asked), case=case, every=command.every)
+        return _answer(requests.carry_out(request, self._platform, say=log.info, tell=bisecting.in_slack).said)
 
     def _carry_out(self, request: requests.Request[R], say: Callable[[R], str]) -> Answer:
         def tell(result: R) -> str:
@@ -482,7 +495,7 @@ def _answer(said: str, *, once: bool = False) -> Answer:
 
 
 def _name(name: str) -> Any:
-    return name if name in ("promote", "rollback") else "promotions"
+    return name if name in NAMES else "promotions"
 
 
 def _shown(value: str) -> _Shown:

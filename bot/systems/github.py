@@ -323,6 +323,12 @@ class GitHubRepository:
             return replace(_pull_request(pull), of_a_fork=not self._is_ours(pull))
 
     @retry
+    def merged_by(self, number: int) -> str:
+        """Return the login of who merged a pull request; an empty string where GitHub names nobody."""
+        with self._errors(f"read pull request #{number}"):
+            return _login(self._repository.get_pull(number).merged_by)
+
+    @retry
     def open_pull_requests(self, *, prefix: str) -> list[PullRequest]:
         """Return the open pull requests to the base branch from a branch *of this repository* with ``prefix``."""
         with self._errors("list open pull requests"):

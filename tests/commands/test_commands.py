@@ -18,6 +18,7 @@ TYPED: dict[str, list[str]] = {
     "promote": ["churn", "--to", "prod"],
     "check": ["ready", "--pull-request", "1"],
     "recheck": ["churn", "--env", "dev"],
+    "bisect": ["churn", "--env", "dev", "--case", "case.json"],
     "deploy": ["--env", "dev"],
     "rollback": ["churn", "--env", "dev"],
     "retire": ["churn", "--env", "dev", "--reason", "x"],

@@ -17,6 +17,7 @@ from bot.domain.record import DeploymentRecord, Outcome, verified_entries
 from bot.domain.release import Lane, Slot
 from bot.domain.retention import (
     Stock,
+    bisect_of,
     emptied,
     owned,
     published_in,
@@ -295,6 +296,12 @@ def test_names_of_checks() -> None:
     assert pull_request_of("churn.check-12-smoke") == 12
     for name in ("churn", "churn.check-x-smoke", "churn.1a2b3c4d", "churn.check-01-ready"):
         assert pull_request_of(name) is None
+
+
+def test_names_of_releases_that_a_bisect_loaded() -> None:
+    assert bisect_of("churn.bisect-prod-0a1b2c3d-12") == "0a1b2c3d"
+    for name in ("churn", "churn.bisect-prod-0a1b2c3d", "churn.bisect-prod-xyz-1", "churn.check-12-smoke"):
+        assert bisect_of(name) is None
 
 
 def test_what_lies_in_tritons_root() -> None:

@@ -11,6 +11,7 @@ from bot.slack import forms
 from bot.slack.commands import (
     NAMES,
     Ask,
+    Bisect,
     Command,
     Help,
     Known,
@@ -50,6 +51,9 @@ KNOWN = Known({"dev": ("churn", "fraud-eu"), "prod": ("churn",)})
         ("promotions", "churn dev", Show("dev", "churn")),
         ("promotions", "churn", Show(None, "churn")),
         ("promotions", "history churn", ShowHistory("churn")),
+        ("bisect", "churn prod inc-1207", Bisect("churn", "prod", "inc-1207")),
+        ("bisect", "churn prod inc-1207 ALL", Bisect("churn", "prod", "inc-1207", True)),
+        ("bisect", "churn prod all", Bisect("churn", "prod", "all")),
         *((name, word, Help(name)) for name in NAMES for word in ("help", "HELP", "?", "--help")),
     ],
 )
@@ -78,13 +82,14 @@ def test_a_model_that_nobody_named_is_understood_where_a_gate_stands_for_it() ->
         ("promotions", "hsitory churn", "/promotions history churn"),
         ("promotions", "history chrun", "/promotions history churn"),
         ("promotions", "pord churn", "/promotions prod churn"),
+        ("bisect", "chrun prod inc-1207 all", "/bisect churn prod inc-1207 all"),
     ],
 )
 def test_a_wrong_word_gets_the_nearest_right_one(name: Name, text: str, instead: str) -> None:
     found = parse(name, text, KNOWN)
     assert isinstance(found, Wrong) and found.instead == instead
     assert isinstance(
-        parse(name, instead.partition(" ")[2], KNOWN), Propose | Promote | RollBack | Show | ShowHistory
+        parse(name, instead.partition(" ")[2], KNOWN), Propose | Promote | RollBack | Show | ShowHistory | Bisect
     )
 
 
@@ -100,6 +105,9 @@ def test_a_wrong_word_gets_the_nearest_right_one(name: Name, text: str, instead:
         ("rollback", "churn dev latest", "`latest` is not a valid version"),
         ("promotions", "history", "History of which model?"),
         ("promotions", "dev churn prod", "one word too many"),
+        ("bisect", "churn prod", "which case? `/bisect churn prod inc-1207`"),
+        ("bisect", "churn prod ../x", "`../x` is not a valid name of a case"),
+        ("bisect", "churn prod a b", "one word too many"),
     ],
 )
 def test_what_is_wrong_is_said(name: Name, text: str, says: str) -> None:

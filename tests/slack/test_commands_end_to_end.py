@@ -6,6 +6,7 @@ import pytest
 
 from bot.render import markdown
 from bot.render.ending import marker
+from tests.operations.test_cases import case_of, write
 from tests.operations.world import wait_until
 from tests.slack.people import ALEX, CHANNEL, KIM, SAM, Office
 
@@ -115,3 +116,16 @@ def test_from_proposal_to_rollback_in_one_thread(office: Office) -> None:
     assert len(office.promotions(model)) == 3, "the revert that was opened while it was held, too"
     shown = office.types(KIM, f"/promotions history {model}").answer()
     assert "1 → 2 succeeded" in shown and "2 → 1 succeeded" in shown
+
+
+@pytest.mark.slow
+def test_bisect_says_which_release_began_and_a_case_is_named_and_never_a_path(office: Office) -> None:
+    world = office.world
+    model = world.model()
+    first = world.served(world.register(model))
+    world.served(world.register(model, "better"))
+    write(world, model, **{"inc-1207": case_of(first)})
+    said = office.types(KIM, f"/bisect {model} dev inc-1207").answer()
+    assert f"{model} 2 (" in said and "began to answer inc-1207 wrong in dev on " in said
+    assert f"promobot rollback {model} --env dev --to 1" in said
+    assert "is neither a file nor a case of" in office.types(KIM, f"/bisect {model} dev nothing").answer()

@@ -160,9 +160,8 @@ def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -
         gate, rules = past.settings.gate(change.model), past.settings.packages
         law = cases_of(past.settings, change.model)
         if evidence.rules != rules_of(gate, rules, (case.fingerprint for case in law)):
-            its_cases = ", its cases" if law or evidence.cases else ""
-            said = f"the rules of {change.environment} for {change.model}{its_cases} or for packages were changed"
-            moved.append(said)
+            of = f"{change.model}, its cases" if law or evidence.cases else change.model
+            moved.append(f"the rules of {change.environment} for {of} or for packages were changed")
         if not moved:
             return Admission(evidence=evidence)
         law = () if answers_already(change, entry) else law
