@@ -58,7 +58,9 @@ def say(text: str) -> None:
     from bot.redaction import redact
     from bot.render.width import folded
 
-    print(folded(redact(text)), file=sys.stderr, flush=True)
+    # In one piece: threads say what they do at the same time, and print writes the end of a line by itself.
+    sys.stderr.write(f"{folded(redact(text))}\n")
+    sys.stderr.flush()
 
 
 def schema_of(name: str) -> str:

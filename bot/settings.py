@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -676,6 +676,10 @@ class Environment(_Part):
         settings = self.model_copy()
         settings._checkout, settings._mistakes, settings._unusable = checkout, tuple(mistakes), frozenset(unusable)
         return settings
+
+    def with_rules(self, rules: Mapping[str, object]) -> Environment:
+        """Return the same settings, from the same checkout, with these parts as main has them."""
+        return self.model_copy(update=dict(rules))
 
     def can_use(self, part: str) -> bool:
         """Say whether this part is as the file says it."""

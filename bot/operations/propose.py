@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from bot.concurrency import lazy
 from bot.domain.desired import SECTIONS, Change, Desired, Entry, Section, changes
 from bot.domain.gate import GateResult, judge
 from bot.domain.names import short
@@ -16,6 +18,7 @@ from bot.domain.scope import proposal_branch, scope_of
 from bot.errors import InvalidInput, PromobotError, Refused, Rejected
 from bot.exit_codes import ExitCode
 from bot.operations import Say
+from bot.operations.judging import Judge, judge_on_main
 from bot.operations.package_rules import refuse_what_is_not_allowed
 from bot.operations.proposing import (
     ASKED_BY_NOBODY,
@@ -23,12 +26,11 @@ from bot.operations.proposing import (
     Draft,
     desired_at,
     put_proposal,
-    read_desired,
 )
 from bot.platform import Platform
 from bot.render import many
 from bot.render import proposal as words
-from bot.settings import GatewayEndpoint, Tritons
+from bot.settings import Environment, GatewayEndpoint, Tritons
 from bot.systems.triton.config import parse_config
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ class Proposal:
     was ``"already desired"`` so; or the gate ``"stopped"`` it. ``reason`` says why the gate stopped it, or why it
     goes to the shadow path. ``section`` is ``"models"`` or ``"shadow"``. ``pull_request`` is its number and ``url``
     its address, None and empty without one. ``gate`` is the gate's result, None if the gate was not asked. ``digest``
-    is the package's (``sha256:…``), ``run`` the id of its MLflow run.
+    is the package's (``sha256:…``), ``run`` the id of its MLflow run. ``judged_by`` is the commit of main whose gates
+    and rules were applied; empty where main has no settings for the environment, and the checkout's were.
     """
 
     environment: str
@@ -62,6 +65,7 @@ class Proposal:
     gate: GateResult | None = None
     digest: str = ""
     run: str = ""
+    judged_by: str = ""
     newest_record: str = ""
     """The environment's newest deployment before this was proposed; empty where it was desired already."""
 
@@ -92,18 +96,23 @@ def propose(
 
     ``verified`` is the digest of a promotion; None where a registered version is proposed.
     """
-    platform.settings.gate(model)
-    candidate = registered(platform, model, version, verified, say)
+    main = lazy(partial(judge_on_main, platform, say=say))
+    try:
+        platform.settings.gate(model)
+    except Refused:
+        main().settings.gate(model)  # which may have it already; who has none waits for nothing
+    # Main is read when the version is READY, which may take long.
+    candidate = registered(platform, lambda: main().settings, model, version, verified, say)
     newest = platform.ledger.newest_deployment()
-    repository = platform.repository()
-    main = read_desired(repository, platform.environment, repository.head())
-    facts = facts_of(platform, main, Seen.of(platform, main, [model]), model, candidate, verified, asking=asking)
+    judge = main()
+    seen = Seen.of(platform, judge.desired, [model])
+    facts = facts_of(platform, judge, seen, model, candidate, verified, asking=asking)
     if isinstance(facts, Proposal):
         return facts
     # The reason names the champion of its day. Another champion gives another reason, but nothing to propose.
     if facts.main is not None and facts.change.after and facts.main.names_the_same_as(facts.change.after):
         return outcome(facts, "already desired")
-    done = put_one(platform, facts, main, say, asking)
+    done = put_one(platform, facts, judge.desired, say, asking)
     return done if done.action == "already desired" else replace(done, newest_record=newest)
 
 
@@ -127,7 +136,7 @@ class Seen:
 
 def facts_of(
     platform: Platform,
-    main: Desired,
+    main: Judge,
     seen: Seen,
     model: str,
     candidate: words.Candidate,
@@ -136,21 +145,22 @@ def facts_of(
     asking: Asking,
 ) -> words.Facts | Proposal:
     """Judge a version; return all that its pull request says, or why it is stopped: quarantine, or the gate."""
-    settings = platform.settings
+    settings, wanted = main.settings, main.desired
     gate = settings.gate(model)
-    stopped = Proposal(settings.environment, model, candidate.version, "stopped")
+    main.see_that_it_is_the_same(model)
+    stopped = Proposal(settings.environment, model, candidate.version, "stopped", judged_by=main.judged_by)
     if event := seen.quarantined.get(candidate.digest):
         return replace(stopped, reason=_held_by_quarantine(settings.environment, candidate.digest, event.reason))
-    champion, problem = _champion(platform, model, seen.answers[Slot.of(main.environment, model, "models")])
+    champion, problem = _champion(platform, model, seen.answers[Slot.of(wanted.environment, model, "models")])
     result = judge(gate, candidate.metrics, champion.metrics if champion else None)
     section = section_for(result, gate, is_promotion=verified is not None)
     if section is None:
         return replace(stopped, reason=result.reason, gate=result)
     entry = Entry(version=candidate.version, digest=candidate.digest, run=candidate.run, reason=result.reason)
-    before = seen.answers[Slot.of(main.environment, model, section)]
+    before = seen.answers[Slot.of(wanted.environment, model, section)]
     return words.Facts(
         change=Change(settings.environment, section, model, before, entry),
-        main=main.section(section).get(model),
+        main=wanted.section(section).get(model),
         candidate=candidate,
         champion=champion,
         champion_problem=problem,
@@ -160,11 +170,13 @@ def facts_of(
         gateways=_how_many(settings.gateways),
         promoted_from=verified.environment if verified else "",
         note=asking.note,
+        judged_by=main.judged_by,
     )
 
 
 def registered(
     platform: Platform,
+    rules: Callable[[], Environment],
     model: str,
     version: int,
     verified: Verified | None,
@@ -172,9 +184,12 @@ def registered(
     *,
     ready_seconds: float | None = None,
 ) -> words.Candidate:
-    """Wait for READY; return the version if its package is whole, the one that was verified, and allowed here."""
-    settings, registry = platform.settings, platform.registry
-    seconds = settings.deadlines.ready_seconds if ready_seconds is None else ready_seconds
+    """Wait for READY; return the version if its package is whole, the one that was verified, and allowed here.
+
+    ``rules`` returns the settings that say what is allowed.
+    """
+    registry = platform.registry
+    seconds = platform.settings.deadlines.ready_seconds if ready_seconds is None else ready_seconds
     say(f"waiting for {model} {version} to be READY")
     found = registry.wait_ready(model, version, timeout_seconds=seconds)
     if found.status != "READY":
@@ -190,7 +205,7 @@ def registered(
             state="Nothing was proposed.",
             next_step="The artifacts changed after they were deployed: register the model again.",
         )
-    refuse_what_is_not_allowed(settings, contents, name=f"{model} {version}", state="Nothing was proposed.")
+    refuse_what_is_not_allowed(rules(), contents, name=f"{model} {version}", state="Nothing was proposed.")
     return candidate
 
 
@@ -273,6 +288,7 @@ def outcome(facts: words.Facts, action: Action) -> Proposal:
         gate=facts.gate,
         digest=candidate.digest,
         run=candidate.run,
+        judged_by=facts.judged_by,
     )
 
 

@@ -15,11 +15,13 @@ from bot.domain.scope import many_branch, scope_of
 from bot.errors import NoPackage, NotRegistered, PromobotError
 from bot.exit_codes import ExitCode
 from bot.operations import Say
+from bot.operations.judging import Judge, judge_on_main
 from bot.operations.propose import NotReady, Proposal, Seen, facts_of, outcome, proposed_by, put_one, registered
-from bot.operations.proposing import ASKED_BY_NOBODY, Asking, Draft, put_proposal, read_desired
+from bot.operations.proposing import ASKED_BY_NOBODY, Asking, Draft, put_proposal
 from bot.platform import Platform
 from bot.render import many as words
 from bot.render.proposal import Candidate, Facts
+from bot.settings import Environment
 
 if TYPE_CHECKING:
     from bot.systems.github import PullRequest
@@ -37,7 +39,9 @@ class Proposals:
 
     ``action`` says what was done with the pull request: ``"opened"``, ``"updated"``, left ``"unchanged"``; or there
     was ``"nothing"`` to propose; or this was a ``"dry run"``. ``proposals`` are the versions in it, and ``left_out``
-    those that are not, with the reasons. ``pull_request`` is its number and ``url`` its address.
+    those that are not, with the reasons. ``pull_request`` is its number and ``url`` its address. ``judged_by`` is the
+    commit of main whose gates and rules were applied; empty where main has no settings for the environment, and the
+    checkout's were.
     """
 
     environment: str
@@ -47,6 +51,7 @@ class Proposals:
     all_ready: bool = False
     pull_request: int | None = None
     url: str = ""
+    judged_by: str = ""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -70,20 +75,18 @@ def propose_many(
     proposed. What cannot be proposed is left out and named, and keeps nothing else back.
     """
     left: list[LeftOut] = []
+    judge = judge_on_main(platform, say=say)
+    main = judge.desired
     if versions is None:
         say("looking for the newest version of each registered model")
-        wanted = _newest(platform, left)
+        # Most of a large registry is in service: that is known without a look at the packages.
+        wanted = _without_desired(_newest(platform, judge.settings, left), main, left)
     else:
         wanted = dict(versions)
-    repository = platform.repository()
-    main = read_desired(repository, platform.environment, repository.head())
-    if versions is None:
-        # Most of a large registry is in service: that is known without a look at the packages.
-        wanted = _without_desired(wanted, main, left)
     pulls = platform.github.open_pull_requests(prefix="promobot") if wanted else []
-    facts = _facts(platform, wanted, main, left, only_passing=versions is None, asking=asking, say=say)
+    facts = _facts(platform, wanted, judge, left, only_passing=versions is None, asking=asking, say=say)
     facts = _without_open(platform, facts, pulls, left)
-    facts = _with_whole_bundles(platform, facts, main, left)
+    facts = _with_whole_bundles(judge, facts, left)
     left.sort(key=lambda one: one.model)
     found = Proposals(
         platform.environment,
@@ -91,6 +94,7 @@ def propose_many(
         tuple(replace(outcome(one, "opened")) for one in facts),
         tuple(left),
         all_ready=versions is None,
+        judged_by=judge.judged_by,
     )
     if dry_run:
         return replace(found, action="dry run")
@@ -105,7 +109,7 @@ def propose_many(
         body=words.body(facts, note=asking.note),
         asking=asking,
     )
-    proposed = put_proposal(repository, platform.github, platform.ledger, draft, say=say)
+    proposed = put_proposal(platform.repository(), platform.github, platform.ledger, draft, say=say)
     if proposed is None:
         # Main moved between two looks, and says all of it now.
         return replace(found, proposals=(), left_out=(*left, *(_served(one) for one in facts)))
@@ -132,9 +136,9 @@ def _told(
     return replace(found, action=action, proposals=tuple(told), pull_request=number, url=url)
 
 
-def _newest(platform: Platform, left: list[LeftOut]) -> dict[str, int]:
-    """Return the newest version of each registered model that has a gate; note the others."""
-    settings, registry = platform.settings, platform.registry
+def _newest(platform: Platform, settings: Environment, left: list[LeftOut]) -> dict[str, int]:
+    """Return the newest version of each registered model that has a gate in these settings; note the others."""
+    registry = platform.registry
     gated = []
     for model in registry.models():
         if not MODEL_NAME.fullmatch(model) or model.endswith(SHADOW_SUFFIX):
@@ -171,7 +175,7 @@ def _without_desired(wanted: Mapping[str, int], main: Desired, left: list[LeftOu
 def _facts(
     platform: Platform,
     wanted: Mapping[str, int],
-    main: Desired,
+    judge: Judge,
     left: list[LeftOut],
     *,
     only_passing: bool,
@@ -179,19 +183,22 @@ def _facts(
     say: Say,
 ) -> list[Facts]:
     """Judge each version; return what passes, or may listen, and note the rest."""
-    limit = platform.settings.concurrency.models
-    seconds = 0.0 if only_passing else platform.settings.deadlines.ready_seconds
+    settings, main = judge.settings, judge.desired
+    limit = settings.concurrency.models
+    seconds = 0.0 if only_passing else settings.deadlines.ready_seconds
 
     def look(named: tuple[str, int]) -> Candidate | LeftOut:
         model, version = named
-        if not platform.settings.has_gate(model):
-            return LeftOut(model, version, "no gate", words.has_no_gate(platform.environment, model))
+        if not settings.has_gate(model):
+            return LeftOut(model, version, "no gate", words.has_no_gate(settings.environment, model))
         try:
-            platform.settings.gate(model)
-            return registered(platform, model, version, None, say, ready_seconds=seconds)
+            return registered(platform, lambda: settings, model, version, None, _nothing, ready_seconds=seconds)
         except PromobotError as error:
             return LeftOut(model, version, _KINDS.get(type(error), "other"), words.in_one_line(error))
 
+    if wanted:
+        # Side by side: a line for each would only say in which order threads come.
+        say(words.waiting(wanted))
     candidates: dict[str, Candidate] = {}
     for (model, _), found in zip(wanted.items(), map_concurrent([*wanted.items()], look, limit=limit), strict=True):
         if isinstance(found, LeftOut):
@@ -203,7 +210,7 @@ def _facts(
     def judged(named: tuple[str, Candidate]) -> Facts | Proposal | LeftOut:
         model, candidate = named
         try:
-            return facts_of(platform, main, seen, model, candidate, asking=replace(asking, note=""))
+            return facts_of(platform, judge, seen, model, candidate, asking=replace(asking, note=""))
         except PromobotError as error:
             return LeftOut(model, candidate.version, "other", words.in_one_line(error))
 
@@ -221,6 +228,10 @@ def _facts(
         else:
             facts.append(result)
     return facts
+
+
+def _nothing(_: str) -> None:
+    """Say nothing."""
 
 
 def _served(facts: Facts) -> LeftOut:
@@ -269,15 +280,13 @@ def _of_one_pull_request(
     return found[0] if len(found) == 1 else []
 
 
-def _with_whole_bundles(
-    platform: Platform, facts: Sequence[Facts], main: Desired, left: list[LeftOut]
-) -> list[Facts]:
+def _with_whole_bundles(judge: Judge, facts: Sequence[Facts], left: list[LeftOut]) -> list[Facts]:
     """Return those without the parts of bundles of which another part is neither here nor on main; note these."""
-    there = {one.change.model for one in facts if one.change.section == "models"} | main.models.keys()
+    there = {one.change.model for one in facts if one.change.section == "models"} | judge.desired.models.keys()
     kept = []
     for one in facts:
         model = one.change.model
-        missing = [part for part in platform.settings.parts_with(model) if part not in there and part != model]
+        missing = [part for part in judge.settings.parts_with(model) if part not in there and part != model]
         if missing:
             left.append(LeftOut(model, one.candidate.version, "bundle", words.lacks_parts(missing)))
         else:

@@ -124,6 +124,21 @@ def nothing_to_check(changes: Sequence[Change]) -> str:
     return "**Nothing to check:** this pull request changes no model in `promotions/`."
 
 
+_JUDGE = "The checks judge by the gates and settings of main. If these changed since, run them again:"
+
+
+def run_again(logs: str = "") -> str:
+    """How the checks of a pull request run again, in its comment; ``logs`` is their last run."""
+    run = logs.rpartition("/")[2]
+    where = f"of [this run]({logs}), or {code(f'gh run rerun {run}')}" if logs else "under *Checks*"
+    return f"{_JUDGE} **Re-run all jobs** {where}."
+
+
+def run_again_there() -> str:
+    """The same for a reader who is elsewhere."""
+    return f"{_JUDGE} “Re-run all jobs” under Checks of the pull request."
+
+
 def details_are_in(url: str) -> str:
     """Point from the text of a pull request to the comment."""
     return f"[What each check found]({url})" if url else ""
@@ -234,11 +249,13 @@ def comment(
     if len(leaving) > MAX_ENTRIES:
         parts.append(f"… and {len(leaving) - MAX_ENTRIES} more models leave service.")
     parts.append(f"<sub>Commit {code(head[:12])}. This comment is updated by each run{_link(logs)}.</sub>")
+    if problems or failed:
+        parts.append(f"<sub>{run_again(logs)}</sub>")
     own = [
         (change, [r for r in results if (r.environment, r.section, r.model) == _key(change)]) for change in proposed
     ]
     own.sort(key=lambda pair: all(result.passed for result in pair[1]))
-    parts += [_entry(change, found) for change, found in own[:MAX_ENTRIES]]
+    parts += _entries(own[:MAX_ENTRIES])
     if len(own) > MAX_ENTRIES:
         parts.append(
             f"… and {len(own) - MAX_ENTRIES} more entries, none worse than these; the jobs' summaries have them."
@@ -256,7 +273,7 @@ def comment(
             f"ℹ️ Besides `promotions/` this changes {listed}{more}: nothing of it ran in these checks, which use the "
             "base branch's code."
         )
-    parts += [_findings_in_full(change, found) for change, found in own[:MAX_ENTRIES]]
+    parts += [said for change, found in own[:MAX_ENTRIES] if (said := _findings_in_full(change, found))]
     return fit(parts)
 
 
@@ -330,9 +347,32 @@ def _link(logs: str) -> str:
     return f" ([logs]({logs}))" if logs else ""
 
 
-def _entry(change: Change, results: Sequence[CheckResult]) -> str:
+Own = tuple[Change, Sequence[CheckResult]]
+"""A change, and what the checks found about it."""
+
+
+def _entries(own: Sequence[Own]) -> list[str]:
+    """Return a section for each entry; those that were refused for the same reason, unseen, share one."""
+    alike: dict[str, list[Own]] = {}
+    for change, found in own:
+        # Of one that was looked at, what each check found is worth reading.
+        alike.setdefault(_refused_for(change, found) or f"{_key(change)}", []).append((change, found))
+    return [_entry(change, found, others) for (change, found), *others in alike.values()]
+
+
+def _refused_for(change: Change, results: Sequence[CheckResult]) -> str:
+    """Return the one reason for which no check looked at an entry, whatever its name; empty where one did."""
+    reasons = {tuple((f.what, f.passed, f.detail) for f in result.findings) for result in results}
+    if len(reasons) != 1 or len(results) < len(CHECKS):
+        return ""
+    ((what, passed, detail), *more) = next(iter(reasons)) or (("", True, ""),)
+    return "" if passed or more else f"{what}: {detail.partition('. ')[0].removesuffix(change.model)}"
+
+
+def _entry(change: Change, results: Sequence[CheckResult], others: Sequence[Own] = ()) -> str:
+    """Return the section of an entry; ``others`` were refused for the same reason."""
     by_name = {result.check: result for result in results}
-    rows = []
+    rows: list[tuple[str, str, str]] = []
     for name in CHECKS:
         result = by_name.get(name)
         if result is None:
@@ -346,8 +386,12 @@ def _entry(change: Change, results: Sequence[CheckResult]) -> str:
         said = said or (f"{count} of {count}: {_WHAT[name]}" if count else NOTHING_LOOKED_AT)
         said += "".join(f" ({SAYS_SO} {escape(f.detail)})" for f in result.findings if f.what == SAYS_SO)
         rows.append((tick(result.passed), CHECK_NAMES[name], said))
+    if _refused_for(change, results):
+        rows = [("❌", ", ".join(CHECK_NAMES.values()), rows[0][2])]
     digest = f" {code(short(change.after.digest))}" if change.after else ""
-    text = f"### {escape(_named(change))}{digest}\n\n" + table(("", "check", "found"), rows)
+    also = ", ".join(escape(_named(other)) for other, _ in others)
+    also = f"\n\n**The same holds for** {also}." if also else ""
+    text = f"### {escape(_named(change))}{digest}\n\n" + table(("", "check", "found"), rows) + also
     smoke = by_name.get("smoke")
     return text + ("\n\n" + _behaviour(smoke) if smoke is not None else "")
 
@@ -418,6 +462,8 @@ def _behaviour(smoke: CheckResult) -> str:
 def _findings_in_full(change: Change, results: Sequence[CheckResult]) -> str:
     """Return everything that was looked at for one entry, folded."""
     parts = []
+    if _refused_for(change, results):
+        return ""  # the section above has all of it
     by_name = {result.check: result for result in results}
     for result in (by_name[name] for name in CHECKS if name in by_name and by_name[name].findings):
         count = sum(finding.passed for finding in result.findings)

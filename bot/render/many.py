@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from bot.domain.desired import Change, Section
+from bot.domain.proposal import LeftOut
 from bot.errors import PromobotError
 from bot.render import proposal
 from bot.render.markdown import code, details, escape, fit, table
 
 _TITLE_CHARACTERS = 120
+_NAMED = 10
 
 
 def title(changes: Sequence[Change]) -> str:
@@ -81,6 +84,13 @@ def _count(number: int) -> str:
     return f"{number} models pass" if number != 1 else "1 model passes"
 
 
+def waiting(versions: Mapping[str, int]) -> str:
+    """A line of progress: which versions are looked at."""
+    named = [f"{model} {version}" for model, version in versions.items()]
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return f"waiting for {', '.join(named[:_NAMED])}{more} to be READY"
+
+
 # --- what is left out ---------------------------------------------------------------------------------------------
 
 
@@ -122,3 +132,27 @@ def is_open(number: int, version: int) -> str:
 def in_one_line(error: PromobotError) -> str:
     """Return an error with what to do about it."""
     return f"{error}. {error.next_step}".removesuffix(". ") if error.next_step else str(error)
+
+
+def left_out_by_reason(left_out: Sequence[LeftOut]) -> list[tuple[str, str]]:
+    """Return which versions are left out, and why; those that are left out for the same reason together."""
+    alike: dict[str, list[LeftOut]] = {}
+    for one in left_out:
+        alike.setdefault(_without_name(one), []).append(one)
+    return [
+        (", ".join(_versioned(one) for one in several), several[0].why if len(several) == 1 else why)
+        for why, several in alike.items()
+    ]
+
+
+def _without_name(one: LeftOut) -> str:
+    return re.sub(rf"\bgates\.{re.escape(one.model)}(?![\w-])", "gates.MODEL", one.why)
+
+
+def _versioned(one: LeftOut) -> str:
+    return one.model if one.version is None else f"{one.model} {one.version}"
+
+
+def judged_by(environment: str, commit: str) -> str:
+    """Whose gates decided: the checks of the pull request judge by the same."""
+    return f"The gates in manifests/environments/{environment}.yaml on main at {commit[:12]} decided."

@@ -52,6 +52,8 @@ class Facts:
     gateways: int | None
     promoted_from: str = ""
     note: str = ""
+    judged_by: str = ""
+    """The commit of main whose rules were applied; empty where those of the checkout were."""
     main: Entry | None = None
     """What main asks for; ``change.before`` is what answers, and the two differ where a version was put back."""
 

@@ -15,6 +15,7 @@ from bot.render import doctor as doctor_words
 from bot.render import metrics as metric_words
 from bot.render import proposal as proposal_words
 from bot.render.answers import kept_answers
+from bot.render.checks import run_again_there
 from bot.render.deployment import (
     CRITERION_NAMES,
     NOTHING_TO_SERVE,
@@ -27,6 +28,7 @@ from bot.render.deployment import (
 from bot.render.deployment import mark as outcome_mark
 from bot.render.deployment import verdict as deployment_verdict
 from bot.render.differences import is_held
+from bot.render.many import judged_by, left_out_by_reason
 from bot.render.width import COLUMNS, cells, padded, stacked
 
 if TYPE_CHECKING:
@@ -311,11 +313,13 @@ def proposed(done: Proposal) -> str:
         case "updated":
             return f"#{done.pull_request} now proposes {name} to {where}{reason}: {done.url}"
         case "unchanged":
-            return f"{name} is proposed to {where} already; nothing was changed: {done.url}"
+            said = f"{name} is proposed to {where} already; nothing was changed: {done.url}"
+            return f"{said}\n→ {run_again_there()}"
         case "already desired":
             return f"{name} is what main says for {where} already; nothing to propose."
         case "stopped":
-            return f"{name} is not proposed to {done.environment}{reason}."
+            by = f"\n{judged_by(done.environment, done.judged_by)}" if done.gate and done.judged_by else ""
+            return f"{name} is not proposed to {done.environment}{reason}.{by}"
 
 
 def proposed_many(done: Proposals) -> str:
@@ -338,11 +342,20 @@ def proposed_many(done: Proposals) -> str:
             (one.model, str(one.version), "shadow" if one.section == "shadow" else "", one.reason)
             for one in done.proposals
         ]
-        lines.append(grid(("proposed", "version", "path", "because"), rows))
+        lines.append(grid(*_filled(("proposed", "version", "path", "because"), rows)))
     if done.left_out:
-        left = [(one.model, str(one.version or "–"), one.why) for one in done.left_out]
-        lines.append(grid(("left out", "version", "because"), left))
+        lines.append(grid(("left out", "because"), left_out_by_reason(done.left_out)))
+    if done.judged_by and any(one.kind in ("gate", "no gate") for one in done.left_out):
+        lines.append(judged_by(done.environment, done.judged_by))
+    if done.action == "unchanged":
+        lines.append(f"→ {run_again_there()}")
     return "\n\n".join(lines)
+
+
+def _filled(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Return a table without the columns that are empty in every row."""
+    kept = [number for number in range(len(head)) if any(row[number] for row in rows)]
+    return [head[number] for number in kept], [[row[number] for number in kept] for row in rows]
 
 
 def retired(done: Retired) -> str:

@@ -163,7 +163,8 @@ def _samples(
             raise InvalidInput(f"must be named: {', '.join(spec.name for spec in specs)}", key=key)
         given = {specs[0].name: given}
     if unknown := sorted(set(given) - {spec.name for spec in specs}):
-        raise InvalidInput(f"the model has no {', '.join(unknown)}", key=key)
+        there = ", ".join(spec.name for spec in specs)
+        raise InvalidInput(f"the model has no {', '.join(unknown)}; it has {there}", key=key)
     return {
         spec: [
             _cast(spec, sample, key=f"{key}: {spec.name}", exact=exact)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import BaseModel
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 from bot import commands, schemas
 from bot.exit_codes import ExitCode
 from bot.operations.propose import Proposal
-from bot.output import as_json
+from bot.output import as_json, say
 from bot.records.ledger import RequestDone
 from bot.results import Environments
 from tests.outputs import described
@@ -90,3 +91,18 @@ def test_what_json_has_no_word_for_is_a_text() -> None:
     }
     with pytest.raises(TypeError, match="object is nothing that --json can print"):
         as_json("x", Environments([object()]), ExitCode.DONE)
+
+
+def test_lines_of_progress_of_several_threads_do_not_run_into_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece that is written may be followed by another thread's."""
+
+    class Stream(io.StringIO):
+        pieces: ClassVar[list[str]] = []
+
+        def write(self, text: str) -> int:
+            self.pieces.append(text)
+            return super().write(text)
+
+    monkeypatch.setattr("sys.stderr", Stream())
+    say("waiting for churn 8 to be READY")
+    assert Stream.pieces == ["waiting for churn 8 to be READY\n"]

@@ -15,6 +15,11 @@ DEV, PROD = MANIFEST.format("dev"), MANIFEST.format("prod")
 MODEL = "churn"
 
 
+@pytest.fixture(autouse=True)
+def _published(world: World) -> None:
+    world.publish_settings()
+
+
 def on_main(world: World, path: str) -> str:
     world.git("fetch", "--quiet", "origin", "main")
     return world.git("show", f"FETCH_HEAD:{path}") + "\n"

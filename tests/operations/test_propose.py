@@ -82,7 +82,11 @@ def test_running_it_twice_changes_nothing(world: World) -> None:
     assert world.pull(pull["number"])["head"]["sha"] == pull["head"]["sha"], "a new commit would run the checks again"
     assert world.comments(pull["number"]) == []
     said = world.words("propose", model, 1, "--env", "dev")
-    assert said.out == f"{model} 1 is proposed to dev already; nothing was changed: {pull['html_url']}\n"
+    assert said.out == (
+        f"{model} 1 is proposed to dev already; nothing was changed: {pull['html_url']}\n"
+        "→ The checks judge by the gates and settings of main. If these changed since, run them again: “Re-run all "
+        "jobs” under Checks of the pull request.\n"
+    )
 
 
 @pytest.mark.slow
@@ -255,6 +259,52 @@ def test_a_model_without_a_gate_is_refused(world: World) -> None:
         "For a new model add gates.unheard-of there, a pattern, or gates.default for all models, in a pull request "
         "of its own, and merge that first."
     )
+
+
+def test_main_judges_as_its_checks_will_and_not_the_checkout(world: World) -> None:
+    strict, lax, only_there = world.model(on_miss="stop"), world.model(on_miss="stop"), world.model()
+    for model in (strict, lax, only_there):
+        world.register(model, accuracy=0.92)
+    world.configure("dev", gates={strict: {"metrics": {"accuracy": {"minimum": 0.95}}}})
+    head = world.publish_settings()
+    world.configure("dev", gates={strict: {"metrics": {"accuracy": {"minimum": 0.5}}}})
+    world.configure("dev", gates={lax: {"metrics": {"accuracy": {"minimum": 0.99}}}})
+    world.drop_gate("dev", only_there)
+
+    said = world.words("propose", strict, 1, "--env", "dev")
+    assert said.code == 1 and said.out == (
+        f"{strict} 1 is not proposed to dev because accuracy 0.92 < 0.95.\n"
+        f"The gates in manifests/environments/dev.yaml on main at {head[:12]} decided.\n"
+    )
+    assert said.err == (
+        f"waiting for {strict} 1 to be READY\n"
+        f"the rules in manifests/environments/dev.yaml of main at {head[:12]} count; this checkout has others\n"
+    )
+    for model in (lax, only_there):
+        document = world.promobot("propose", model, 1, "--env", "dev").document
+        assert (document["action"], document["judged_by"]) == ("opened", head)
+    together = world.promobot("propose", f"{strict}:1", "no-such:1", "--env", "dev").document
+    assert together["judged_by"] == head and [one["kind"] for one in together["left_out"]] == ["gate", "no gate"]
+
+
+@pytest.mark.slow
+def test_a_mistake_or_another_name_on_main_is_said_before_its_checks_say_it(world: World) -> None:
+    model = world.model()
+    world.register(model)
+    path = world.root / "manifests/environments/dev.yaml"
+    right = path.read_text()
+    path.write_text(f"{right}mlflow_names: {{{model}: Another}}\n")
+    world.publish_settings()
+    path.write_text(right)
+    said = world.words("propose", model, 1, "--env", "dev")
+    assert said.code == 1 and f"{model} is 'Another' in MLflow by manifests/environments/dev.yaml of main" in said.err
+    path.write_text(f"{right}freeze: Christmas\n")
+    head = world.publish_settings()
+    path.write_text(right)
+    said = world.words("propose", model, 1, "--env", "dev")
+    assert said.code == 1 and "manifests/environments/dev.yaml:" in said.err and "freeze: unknown key" in said.err
+    assert f"So it stands on main at {head[:12]}, whose checks judge by it." in said.err
+    assert world.open_pulls() == []
 
 
 def test_a_version_that_is_not_in_mlflow_is_said_as_such(world: World) -> None:

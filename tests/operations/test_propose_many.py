@@ -106,6 +106,18 @@ def test_all_ready_proposes_what_passes_and_names_why_the_rest_is_left_out(world
     assert [pull["number"] for pull in world.open_pulls("promobot-many/")] == [said.document["pull_request"]]
 
 
+def test_many_are_told_in_lines_and_tables_that_say_something(world: World) -> None:
+    one, two = several(world, 2)
+    said = world.words("propose", *named(one, two), "none:1", "nothing:2", "--env", "dev")
+    assert said.code == 1
+    assert said.err == f"waiting for {one.model} 1, {two.model} 1, none 1, nothing 2 to be READY\n"
+    url, proposed, left = said.out.rstrip("\n").split("\n\n")
+    assert url.startswith("2 versions are proposed to dev: http")
+    assert proposed.splitlines()[0].split() == ["proposed", "version"], "no column is empty"
+    (row,) = left.splitlines()[2:]
+    assert row.startswith("none 1, nothing 2  manifests/environments/dev.yaml has no gate for it: add gates.MODEL, ")
+
+
 @pytest.mark.slow
 def test_who_is_cut_off_in_the_middle_comes_to_one_pull_request(world: World) -> None:
     versions = several(world, 2)

@@ -122,8 +122,12 @@ class World:
         self._disturbed: dict[str, Mapping[str, str]] = {}
         self._longer: set[str] = set()
         self._on_main()
-        for folder in ("manifests", "promotions"):
-            shutil.copytree(clone / folder, root / folder)
+        settings = [path for name in self.endpoints.triton if (clone / (path := MANIFEST.format(name))).exists()]
+        if settings:
+            # Main has none here, so that a test gives its models gates in its checkout alone: that counts then.
+            self.commit({}, remove=settings, message="No settings")
+        shutil.copytree(self.endpoints.directory / "slack-app/manifests", root / "manifests")
+        shutil.copytree(clone / "promotions", root / "promotions")
         self._began_at = self.git("rev-parse", "HEAD")
 
     # --- promobot ----------------------------------------------------------------------------------------------
@@ -200,6 +204,11 @@ class World:
             is_merged = isinstance(value, dict) and isinstance(before, dict)
             document[key] = {**before, **value} if is_merged else value
         path.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    def publish_settings(self) -> str:
+        """Have main say the checkout's settings; return main's commit."""
+        files = {MANIFEST.format(name): (self.root / MANIFEST.format(name)) for name in self.endpoints.triton}
+        return self.commit({path: file.read_text() for path, file in files.items()}, message="Settings")
 
     def drop_gate(self, environment: str, model: str) -> None:
         """Take a model's gate out of the checkout's environment file."""

@@ -2108,7 +2108,7 @@ MUTATIONS = (
         "allow-list",
         "of a package, before it is proposed",
         "bot/operations/propose.py",
-        "    refuse_what_is_not_allowed(settings, contents,",
+        "    refuse_what_is_not_allowed(rules(), contents,",
         "    0 and refuse_what_is_not_allowed(settings, contents,",
         ("tests/operations/test_check.py::test_a_package_that_brings_code_is_red_and_never_loaded",),
     ),

@@ -323,6 +323,34 @@ def test_all_green() -> None:
     ]
 
 
+def test_what_is_refused_unseen_for_the_same_reason_is_said_once() -> None:
+    """The same missing gate stood there six times for two models."""
+
+    def refused(model: str) -> list[CheckResult]:
+        said = f"dev.yaml has no gate for {model}. Did you mean {model}x? Add gates.{model}, and merge that first."
+        return [result(name, Finding(what="gate", passed=False, detail=said), model=model) for name in CHECKS]
+
+    both = [change(model="churn"), change(model="fraud")]
+    text = comment(both, [*refused("churn"), *refused("fraud")], logs="https://github.example/a/b/actions/runs/7")
+    assert text.count("has no gate for") == 2, "in the verdict, and in one table"
+    assert "| ❌ | READY, Triton, Smoke | gate: dev.yaml has no gate for churn. Did you mean churnx?" in text
+    assert "**The same holds for** fraud 7 → 8 in dev." in text and "<details>" not in text
+    # What was looked at has a section of its own, whatever was found.
+    other = [*refused("churn"), *(result(c, GOOD, model="fraud") for c in CHECKS)]
+    assert "The same holds" not in comment(both, other) and "fraud 7 → 8 in dev" in comment(both, other)
+    cut_off = [*refused("churn"), *refused("fraud")[:2]]
+    assert "| ❌ | Smoke | no result |" in comment(both, cut_off)
+
+
+def test_a_red_comment_says_how_the_checks_run_again() -> None:
+    red = [*ALL_GOOD[:2], result("smoke", Finding(what="row", passed=False, detail="1 instead of 0"))]
+    logs = "https://github.example/a/b/actions/runs/7"
+    text = comment([change()], red, logs=logs)
+    assert f"**Re-run all jobs** of [this run]({logs}), or `gh run rerun 7`." in text
+    assert "**Re-run all jobs** under *Checks*." in comment([change()], red)
+    assert "Re-run" not in comment([change()], ALL_GOOD, logs=logs)
+
+
 def behaves(**changes: Any) -> CheckResult:
     moved = Moved(case="row-1", output="probabilities[1]", before="0.49", after="0.51", flips=True, by=0.02)
     facts = {"champion": entry(7), "cases": 8, "flipped": 1, "moved": (moved,), "latency": LATENCY, **changes}

@@ -213,7 +213,7 @@ FLOATS: tuple[int, list[int | str | None]] = (TensorProto.FLOAT, ["N", 3])
         (with_weights_elsewhere, {}, "model: keeps its weights in another file"),
         (lambda: identity(FLOATS, FLOATS), {}, "inputs: must be named: in0, in1"),
         (lambda: identity(FLOATS, FLOATS), {"inputs": {"in0": ROWS}, "answers": {"out0": ROWS}}, "lacks in1"),
-        (lambda: identity(FLOATS), {"inputs": {"X": ROWS}}, "inputs: the model has no X"),
+        (lambda: identity(FLOATS), {"inputs": {"X": ROWS}}, "inputs: the model has no X; it has in0"),
         (lambda: identity(FLOATS), {"inputs": ROWS[:, :2]}, r"inputs: in0: has the shape [4, 2] instead of [-1, 3]"),
         (lambda: identity(FLOATS), {"inputs": ROWS[0]}, r"inputs: in0: has the shape [3] instead of [-1, 3]"),
         (lambda: identity(FLOATS), {"inputs": ROWS + 0.1 * np.ones(3)}, "inputs: in0: has values that FP32 cannot"),
