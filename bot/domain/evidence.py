@@ -362,10 +362,14 @@ def newest_of_each(evidence: Iterable[Evidence]) -> list[Evidence]:
     return list(newest.values())
 
 
-def is_green_at(evidence: Iterable[Evidence], head: str, now: datetime) -> bool:
-    """Whether everything that was found about a commit is green; ``evidence`` comes newest first."""
-    found = newest_of_each(one for one in evidence if one.head == head)
-    return bool(found) and all(one.state(now) == "green" for one in found)
+def is_green_at(evidence: Iterable[Evidence], head: str, wanted: Iterable[Release], now: datetime) -> bool:
+    """Whether everything that was found about a commit is green, and nothing that it asks for is left unsaid.
+
+    ``evidence`` comes newest first, ``wanted`` are the releases that the commit asks for.
+    """
+    found = list(newest_of_each(one for one in evidence if one.head == head))
+    is_whole = all(any(one.covers(release) for one in found) for release in wanted)
+    return bool(found) and is_whole and all(one.state(now) == "green" for one in found)
 
 
 def _run_in_findings(checks: Any) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -46,6 +47,8 @@ overtaken        main asked for something else before it was deployed
 closed           closed without being merged
 """
 BESIDE_SHOWN = 5
+PARTS_CHARACTERS = 6_500
+"""Characters of all models of a pull request among the facts of its message, of which Slack takes 8,000 in all."""
 PullState = Literal["open", "merged", "closed"]
 
 
@@ -64,8 +67,36 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One model of a pull request of several: the version that it asks for."""
+
+    section: Section
+    model: str
+    before: int | None
+    after: int
+    digest: str
+
+    def to_text(self) -> str:
+        """Return it in as few characters as tell all of it."""
+        of_bytes = base64.urlsafe_b64encode(bytes.fromhex(self.digest.removeprefix("sha256:")))
+        digest = of_bytes.decode().rstrip("=")
+        return f"{self.section[0]} {self.model} {self.before or 0} {self.after} {digest}"
+
+    @classmethod
+    def from_text(cls, text: str) -> Part:
+        """Read it; raise ValueError where it is something else."""
+        section, model, before, after, digest = text.split(" ")
+        of_bytes = base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4))  # its error is a ValueError
+        where: Section = "shadow" if section == "s" else "models"
+        return cls(where, model, int(before) or None, int(after), f"sha256:{of_bytes.hex()}")
+
+
+@dataclass(frozen=True)
 class Promotion:
-    """One pull request of the bot: which change it makes, for whom, and what became of the pull request."""
+    """One pull request of the bot: which change it makes, for whom, and what became of the pull request.
+
+    One of several models has ``parts``, and neither a model nor a version of its own.
+    """
 
     environment: str
     number: int
@@ -86,6 +117,28 @@ class Promotion:
     metrics: tuple[Metric, ...] = ()
     beside: tuple[str, ...] = ()
     """Changes besides the proposed one: nobody approves or merges that from Slack."""
+    parts: tuple[Part, ...] = ()
+    untold: int = 0
+    """Number of further models that are not known: the facts of a message hold only so many."""
+
+    @property
+    def each(self) -> tuple[Promotion, ...]:
+        """It for each of its models, as if that were alone; one of a single model is its only one."""
+        if not self.parts:
+            return (self,)
+        return tuple(
+            replace(
+                self,
+                section=part.section,
+                model=part.model,
+                before=part.before,
+                after=part.after,
+                digest=part.digest,
+                parts=(),
+                untold=0,
+            )
+            for part in self.parts
+        )
 
     @property
     def key(self) -> str:
@@ -99,12 +152,14 @@ class Promotion:
 
     @property
     def thread(self) -> str:
-        """Names what it is about, as a deployment knows it, too."""
-        return thread_of(self.slot, self.digest)
+        """Names what it is about, as a deployment knows it, too; of several models, :func:`is_about` tells that."""
+        return self.key if self.parts else thread_of(self.slot, self.digest)
 
     def facts(self) -> dict[str, str]:
         """Return what goes along with its message, so that nothing is asked again that cannot change."""
         metrics = [[m.name, m.proposed, m.in_service, m.change, m.rule, m.passed, m.limit] for m in self.metrics]
+        told = _that_fit(self.parts)
+        of_several = {"parts": "\n".join(told), "untold": str(self.untold + len(self.parts) - len(told))}
         return {
             "environment": self.environment,
             "number": str(self.number),
@@ -123,6 +178,7 @@ class Promotion:
             "metrics": json.dumps(metrics),
             "beside": json.dumps(self.beside[:BESIDE_SHOWN]),
             "thread": self.thread,
+            **(of_several if self.parts else {}),
         }
 
     @classmethod
@@ -147,6 +203,8 @@ class Promotion:
                 merged_at=float(facts["merged_at"]),
                 metrics=tuple(Metric(*row) for row in json.loads(facts["metrics"])),
                 beside=tuple(map(str, json.loads(facts.get("beside", "[]")))),
+                parts=_parts_in(facts),
+                untold=int(facts.get("untold", 0)),
             )
         except (KeyError, ValueError, TypeError):
             return None
@@ -154,6 +212,30 @@ class Promotion:
     def became(self, state: PullState, *, merged_at: float = 0) -> Promotion:
         """Return it with what became of its pull request."""
         return replace(self, state=state, merged_at=merged_at)
+
+
+def _that_fit(parts: Sequence[Part]) -> list[str]:
+    """Return the parts as text, as many as a message takes along."""
+    found, left = list[str](), PARTS_CHARACTERS
+    for part in parts:
+        text = part.to_text()
+        left -= len(text) + len("\\n")  # between two of them, as JSON has it
+        if left < 0:
+            break
+        found.append(text)
+    return found
+
+
+def _parts_in(facts: Mapping[str, str]) -> tuple[Part, ...]:
+    return tuple(Part.from_text(line) for line in facts.get("parts", "").split("\n") if line)
+
+
+def is_about(facts: Mapping[str, str], thread: str) -> bool:
+    """Whether a message with these facts is the one whose thread has this name: also of one model among several."""
+    if facts.get("thread") == thread:
+        return True
+    promotion = Promotion.from_facts(facts) if facts.get("parts") else None
+    return promotion is not None and any(one.thread == thread for one in promotion.each)
 
 
 def thread_of(slot: Slot, digest: str) -> str:
@@ -172,6 +254,30 @@ class Progress:
     """What replaced it."""
     held: Held | None = None
     """Why deployments refuse it, where they do."""
+
+
+_FIRST: tuple[Stage, ...] = (
+    "red",
+    "rollback failed",
+    "put back",
+    "failed",
+    "held",
+    "incomplete",
+    "checking",
+    "deploying",
+    "merged",
+    "green",
+    "served",
+    "left",
+    "overtaken",
+    "closed",
+)
+"""Of the stages of several models the first one here is that of their pull request."""
+
+
+def progress_of_all(each: Sequence[Progress]) -> Progress:
+    """Return the progress of a pull request of several models: its stage, and what shows it of the first such one."""
+    return min(each, key=lambda one: _FIRST.index(one.stage))
 
 
 def progress_of(

@@ -93,9 +93,9 @@ def scope_of(branch: str) -> Scope | None:
 
 
 def asks_for_release(branch: str, environment: str) -> bool:
-    """Whether a branch of this name is the bot's and asks for one release there: a proposal, or a way back."""
+    """Whether a branch of this name is the bot's and asks for releases there: a proposal, or a way back."""
     scope = scope_of(branch)
-    return scope is not None and scope.environment == environment and scope.kind != "retirement" and not scope.is_many
+    return scope is not None and scope.environment == environment and scope.kind != "retirement"
 
 
 def scope_behind(branch: str) -> Scope | None:

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+from bot.domain.evidence import CHECKS
 from bot.domain.names import short
-from bot.domain.promotion import Progress, Promotion, Stage
+from bot.domain.promotion import Progress, Promotion, Stage, progress_of_all
 from bot.domain.record import DeploymentRecord
-from bot.render.checks import some
+from bot.render.checks import run_again_there, some
 from bot.render.deployment import fix_and_deploy, verdict
 from bot.render.differences import is_held as is_held
+from bot.render.many import left_out_by_reason
 from bot.render.mrkdwn import code, escape, link, user
 from bot.render.plainly import plainly
 from bot.render.proposal import revert_waits
@@ -20,6 +22,7 @@ from bot.render.terminal import sign, users, well_models
 if TYPE_CHECKING:
     from bot.operations.history import History
     from bot.operations.propose import Proposal
+    from bot.operations.propose_many import Proposals
     from bot.operations.rollback import RolledBack
     from bot.operations.status import ModelStatus, Status
 
@@ -32,7 +35,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "bisect": "Find the release that began to answer a case wrong",
 }
 HINTS: Mapping[str, str] = {
-    "promote": "MODEL VERSION ENV, or MODEL FROM TO",
+    "promote": "MODEL VERSION ENV, or MODEL FROM TO, or MODEL:VERSION MODEL:VERSION ENV",
     "rollback": "MODEL ENV [VERSION] [now]",
     "promotions": "[ENV] [MODEL], or history MODEL",
     "bisect": "MODEL ENV CASE [all]",
@@ -40,6 +43,7 @@ HINTS: Mapping[str, str] = {
 _HELP: Mapping[str, Sequence[tuple[str, str]]] = {
     "promote": (
         ("/promote churn 7 dev", "proposes version 7 of churn to dev: READY, gate, pull request"),
+        ("/promote churn:7 fraud-eu:3 dev", "proposes several versions in one pull request"),
         ("/promote churn dev prod", "proposes to prod the digest that is verified and in service in dev"),
         ("/promote", "asks in a form what is left out"),
     ),
@@ -111,6 +115,19 @@ def no_version(word: str) -> str:
 def too_many_words(name: str, word: str) -> str:
     """More than the command takes."""
     return f"{code(word, limit=60)} is one word too many: {code(f'/{name} {HINTS[name]}')}"
+
+
+def named_twice(model: str) -> str:
+    """A model stands twice in one command."""
+    return f"{code(model)} is named twice: a proposal has one version of it."
+
+
+def too_many_models(count: int, most: int) -> str:
+    """More models than one command takes."""
+    return (
+        f"These are {count} models, and one command takes {most}: {code('promobot propose --all-ready --env ENV')} "
+        "proposes all that is ready in one pull request."
+    )
 
 
 def history_of_what(models: Sequence[str]) -> str:
@@ -222,11 +239,40 @@ def proposed(done: Proposal) -> str:
         case "updated":
             return f"✅ {pull} now proposes {what}."
         case "unchanged":
-            return f"✅ {pull} proposes {what} already."
+            return f"✅ {pull} proposes {what} already. {run_again_there()}"
         case "already desired":
             return f"✅ {what}: main says so already."
         case "stopped":
             return f"⛔ {what} was not proposed: {escape(done.reason)}"
+
+
+_LEFT_OUT = 20
+"""Reasons in the answer to one person; the rest is a command away."""
+
+
+def proposed_several(done: Proposals) -> str:
+    """What came of /promote with several versions: the pull request, then what is left out and why."""
+    pull = link(done.url, f"#{done.pull_request}") if done.pull_request else ""
+    named = ", ".join(f"{escape(one.model)} {one.version}" for one in done.proposals)
+    what = f"{named} in {escape(done.environment)}"
+    match done.action:
+        case "opened":
+            first = f"✅ {pull} proposes {what}. All is checked now; its message in the channel says how far it is."
+        case "updated":
+            first = f"✅ {pull} now proposes {what}."
+        case "unchanged":
+            first = f"✅ {pull} proposes {what} already. {run_again_there()}"
+        case "nothing":
+            first = f"⛔ There is nothing to propose to {escape(done.environment)}."
+        case "dry run":
+            first = f"{what} would be proposed."
+    shadows = [f"{escape(one.model)} {one.version}" for one in done.proposals if one.section == "shadow"]
+    lines = [first, *([f"👥 Only for the shadow path: {', '.join(shadows)}."] if shadows else [])]
+    left = left_out_by_reason(done.left_out)
+    lines += [f"⛔ Left out: {escape(who, limit=300)}: {escape(why, limit=300)}" for who, why in left[:_LEFT_OUT]]
+    if len(left) > _LEFT_OUT:
+        lines.append(f"… and {len(left) - _LEFT_OUT} more reasons")
+    return "\n".join(lines)
 
 
 def rolled_back(done: RolledBack) -> str:
@@ -358,7 +404,9 @@ def status(found: Status, model: str | None) -> str:
     lines = [f"*{escape(users(found))}*"]
     rows, well = [row for row in found.models if model in (None, row.model)], well_models(found)
     lines += [_row(row, well) for row in rows] or ["• nothing is desired, nothing is served"]
-    lines += [f"   ⏳ {escape(pending)}" for row in rows for pending in row.pending]
+    # A pull request of several models is open for each of them.
+    pending = dict.fromkeys(one for row in rows for one in row.pending)
+    lines += [f"   ⏳ {escape(one)}" for one in pending]
     quarantined = [line for line in found.quarantined if model is None or line.startswith(f"{model} ")]
     lines += [f"   🔒 in quarantine: {escape(line, limit=300)}" for line in quarantined[:10]]
     for one in found.differences[:5]:
@@ -399,6 +447,8 @@ _SIGNS_OF_RECORDS = {"succeeded": "✅", "unconfirmed": "✅", "incomplete": "�
 FORM_TITLES: Mapping[str, str] = {"promote": "Promote a model", "rollback": "Roll back"}
 FORM_SUBMITS: Mapping[str, str] = {"promote": "Propose", "rollback": "Go back"}
 LOOKING = "⏳ Looking for what exists. If this stays, close it and type the command in full:"
+SEVERAL = "Several versions go into one pull request:"
+SEVERAL_HINT = "Several in one pull request: `/promote churn:7 fraud:3 dev`"
 VERSION, ENVIRONMENT, MODEL, TARGET = "Version", "Environment", "Model", "Where to"
 WHY, WHY_HINT = "Why", "The pull request says it"
 NOW, NOW_HINT = "Put the runtime back at once", "Else it goes back when the pull request is merged"
@@ -423,6 +473,11 @@ def back_to(version: int, when: str) -> str:
 def model_in(model: str, environment: str) -> str:
     """A heading among the options of a form."""
     return f"{model} in {environment}"
+
+
+def too_long_for_a_form() -> str:
+    """So many versions were typed without an environment."""
+    return "These are too many for a form. Type the environment behind them, or propose fewer at once."
 
 
 def form_failed(message: str) -> str:
@@ -471,6 +526,8 @@ _REACHED: Mapping[Stage, tuple[int, StepState]] = {
 
 def what(promotion: Promotion) -> str:
     """Return the change in a few words, without markup."""
+    if promotion.parts:
+        return f"{_count(promotion)} in {promotion.environment}"
     shadow = " (shadow)" if promotion.section == "shadow" else ""
     where = f"{promotion.environment}{shadow}"
     if promotion.after is None:
@@ -491,6 +548,123 @@ def plain(promotion: Promotion, progress: Progress) -> str:
     return (
         f"{SIGNS[progress.stage]} {escape(what(promotion))}: {_standing(promotion, progress)} (#{promotion.number})"
     )
+
+
+_SHORT: Mapping[Stage, str] = {
+    "red": "checks did not pass",
+    "rollback failed": "rollback failed",
+    "put back": "put back after the switch",
+    "failed": "failed before the switch",
+    "held": "held",
+    "incomplete": "in service wherever gateways answer",
+    "checking": "checks run",
+    "deploying": "being deployed",
+    "merged": "waiting for the deployment",
+    "green": "checks passed",
+    "served": "served",
+    "left": "replaced since",
+    "overtaken": "overtaken before the deployment",
+    "closed": "closed",
+}
+"""Of one model among several; problems come first."""
+_LINES = 50
+"""As many models have a line in the message of their pull request."""
+_FEW = 15
+"""Of so many there is room to say more."""
+
+
+def _count(promotion: Promotion) -> str:
+    number = len(promotion.parts) + promotion.untold
+    return f"{number} model{'s' * (number != 1)}"
+
+
+def headline_of_several(promotion: Promotion, each: Sequence[Progress]) -> str:
+    """Return where the models of one pull request stand, in one line."""
+    return (
+        f"{SIGNS[progress_of_all(each).stage]} *{escape(what(promotion))}*: {_standing_of_several(promotion, each)}"
+    )
+
+
+def plain_of_several(promotion: Promotion, each: Sequence[Progress]) -> str:
+    """Return the same for a notification."""
+    standing = _standing_of_several(promotion, each)
+    return f"{SIGNS[progress_of_all(each).stage]} {escape(what(promotion))}: {standing} (#{promotion.number})"
+
+
+def _standing_of_several(promotion: Promotion, each: Sequence[Progress]) -> str:
+    progress = progress_of_all(each)
+    stages = [one.stage for one in each]
+    match progress.stage:
+        case "red" if not promotion.beside:
+            own = sum(map(_is_to_blame, each)) or len(each)
+            return f"the checks of {own} did not pass; do not merge"
+        case "red" | "checking" | "green" | "closed":
+            return _standing(promotion, progress)
+        case _:
+            return ", ".join(f"{stages.count(one)} {said}" for one, said in _SHORT.items() if one in stages)
+
+
+def lines_of_several(promotion: Promotion, each: Sequence[Progress]) -> str:
+    """Return a line for each model: its versions, and where it stands; problems come first."""
+    order = list(_SHORT)
+    listed = sorted(
+        zip(promotion.each, each, strict=True),
+        key=lambda pair: (order.index(pair[1].stage), not _is_to_blame(pair[1])),
+    )
+    room = 300 if len(listed) <= _FEW else 60
+    lines = [_line(one, progress, room) for one, progress in listed[:_LINES]]
+    more = len(listed) - len(lines) + promotion.untold
+    return "\n".join(
+        [*lines, *([f"… and {more} more: {link(promotion.url, f'#{promotion.number}')}"] if more else [])]
+    )
+
+
+def _line(one: Promotion, progress: Progress, room: int) -> str:
+    before = f"{one.before} → " if one.before else ""
+    shadow = " (shadow)" if one.section == "shadow" else ""
+    what = f"*{escape(one.model)}* {before}{one.after}{shadow}"
+    if progress.stage == "red" and progress.evidence is not None and not _is_to_blame(progress):
+        return f"▫️ {what}: its own checks passed; it waits for the others"
+    why = " ".join(_why(progress).split())
+    said = f"{SIGNS[progress.stage]} {what}: {_SHORT[progress.stage]}"
+    return f"{said}: {escape(why, limit=room)}" if why else said
+
+
+def _is_to_blame(progress: Progress) -> bool:
+    """Whether a model's own checks did not pass: a job that failed for one of several models failed for all."""
+    evidence = progress.evidence
+    if progress.stage != "red" or evidence is None:
+        return False
+    return {check.check for check in evidence.checks if check.passed} != set(CHECKS)
+
+
+def _why(progress: Progress) -> str:
+    """Return what went wrong with one model, or by which numbers it was judged."""
+    record, evidence = progress.record, progress.evidence
+    match progress.stage:
+        case "held" if progress.held is not None:
+            return plainly(progress.held.hold.why)
+        case "put back" | "rollback failed" | "failed" | "incomplete" if record is not None:
+            return plainly(record.problem)
+        case "red" if evidence is not None:
+            wrong = [f"{f.what}: {f.detail}" for check in evidence.checks for f in check.problems]
+            return next(iter([*wrong, *evidence.problems]), "")
+        case "green" if evidence is not None:
+            judged = [metric for check in evidence.checks for metric in check.judged if metric.value is not None]
+            return ", ".join(
+                f"{one.metric} {one.value:.4g}" + (f" (was {one.champion:.4g})" if one.champion is not None else "")
+                for one in judged[:2]
+            )
+        case _:
+            return ""
+
+
+def how_several_go_back(promotion: Promotion, progress: Progress) -> str:
+    """What to type or press to go back, once several models were merged together; empty before that."""
+    if progress.stage not in ("served", "put back", "failed", "held", "incomplete", "rollback failed"):
+        return ""
+    command = code(f"/rollback MODEL {promotion.environment}")
+    return f"{command} takes one model back; *Revert* in {link(promotion.url, f'#{promotion.number}')} all of them"
 
 
 def github_away(since: datetime, *, refuses: bool) -> str:
@@ -621,12 +795,16 @@ OPEN, APPROVE, MERGE, ROLL_BACK, CONFIRM, NO = "Open", "Approve", "Merge", "Roll
 
 def merge_question(promotion: Promotion) -> str:
     """Before it is merged."""
+    if promotion.parts:
+        where = promotion.environment
+        return f"Merges #{promotion.number} at {promotion.head[:12]}, which deploys {_count(promotion)} to {where}."
     return f"Merges #{promotion.number} at {promotion.head[:12]}, which deploys it to {promotion.environment}."
 
 
-def merge_way_back(number: int) -> str:
-    """A button for the way back."""
-    return f"Merge the way back #{number}"
+def merge_way_back(number: int, model: str = "") -> str:
+    """A button for the way back, of one model where there are several."""
+    said = f"Merge the way back #{number}"
+    return f"{said} of {model}"[:75] if model else said
 
 
 def roll_back_question(promotion: Promotion) -> str:

@@ -21,12 +21,15 @@ from slack_sdk.models.blocks import (
 )
 
 from bot.domain.message import Message
-from bot.domain.promotion import Progress, Promotion
+from bot.domain.promotion import Progress, Promotion, Stage, progress_of_all
 from bot.render import slack as words
 from bot.slack.charts import charts
 
 APPROVE, MERGE, ROLL_BACK, OPEN = "promobot_approve", "promobot_merge", "promobot_roll_back", "promobot_open"
 _SECTION_CHARACTERS = 2900
+_WAY_BACK_HELPS: tuple[Stage, ...] = ("put back", "rollback failed", "failed", "held", "incomplete")
+_WAYS_BACK = 5
+"""Buttons for ways back in the message of several models; each way back has a message of its own, too."""
 
 
 def sections(text: str) -> tuple[dict[str, Any], ...]:
@@ -61,6 +64,40 @@ def promotion_message(
     return Message(
         key=promotion.key,
         text=words.plain(promotion, progress) + (f". {unsure}" if unsure else ""),
+        blocks=tuple(block if isinstance(block, dict) else block.to_dict() for block in listed),
+        facts=promotion.facts(),
+    )
+
+
+def message_of_several(
+    promotion: Promotion, each: Sequence[Progress], *, ways_back: Sequence[Promotion], unsure: str = ""
+) -> Message:
+    """Return the message of a pull request of several models; ``each`` is the progress of its parts, in their order.
+
+    ``ways_back`` are the open pull requests that undo it for one model each, and ``unsure`` is as of one model.
+    """
+    progress = progress_of_all(each)
+    first = words.headline_of_several(promotion, each) + (f". {unsure}" if unsure else "")
+    listed: list[Block | dict[str, Any]] = [
+        _section(f"{first}\n{words.facts(promotion)}"),
+        ContextBlock(elements=[MarkdownTextObject(text=words.steps(progress))]),
+    ]
+    if promotion.beside and progress.stage == "red":
+        listed.append(_section(words.problem(promotion, progress)))
+    listed += sections(words.lines_of_several(promotion, each))
+    if said := words.how_several_go_back(promotion, progress):
+        listed.append(ContextBlock(elements=[MarkdownTextObject(text=said)]))
+    listed.append(ActionsBlock(elements=_buttons(promotion, progress, None)))
+    # A block of its own for each: within one, no two buttons may have the same name.
+    waiting = [one for one, how in zip(promotion.each, each, strict=True) if how.stage in _WAY_BACK_HELPS]
+    helping = [one for one in ways_back if any(one.slot == other.slot for other in waiting)]
+    listed += [
+        ActionsBlock(elements=[_merge(one, words.merge_way_back(one.number, one.model))])
+        for one in helping[:_WAYS_BACK]
+    ]
+    return Message(
+        key=promotion.key,
+        text=words.plain_of_several(promotion, each) + (f". {unsure}" if unsure else ""),
         blocks=tuple(block if isinstance(block, dict) else block.to_dict() for block in listed),
         facts=promotion.facts(),
     )
@@ -108,7 +145,7 @@ def _buttons(promotion: Promotion, progress: Progress, way_back: Promotion | Non
                     confirm=_confirm(words.ROLL_BACK, words.roll_back_question(promotion)),
                 )
             )
-        case "put back" | "rollback failed" | "failed" | "held" | "incomplete" if way_back is not None:
+        case stage if stage in _WAY_BACK_HELPS and way_back is not None:
             found.append(_merge(way_back, words.merge_way_back(way_back.number)))
         case _:
             pass

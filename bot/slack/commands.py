@@ -12,7 +12,8 @@ from bot.render import slack as words
 
 Name = Literal["promote", "rollback", "promotions", "bisect"]
 NAMES: tuple[Name, ...] = ("promote", "rollback", "promotions", "bisect")
-ALL = "all"
+MANY = 50
+"""Models that one command names at most: so many have a line each in the message of their pull request."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class Propose:
 
     model: str
     version: int
+    environment: str
+
+
+@dataclass(frozen=True)
+class ProposeMany:
+    """/promote MODEL:VERSION MODEL:VERSION … ENV: propose several registered versions in one pull request."""
+
+    versions: tuple[tuple[str, int], ...]
     environment: str
 
 
@@ -96,12 +105,13 @@ class Help:
 
 @dataclass(frozen=True)
 class Ask:
-    """Something was left out: a form asks for it."""
+    """Something was left out: a form asks for it. Of several ``versions`` only the environment can be."""
 
     name: Literal["promote", "rollback"]
     model: str = ""
     version: int | None = None
     environment: str = ""
+    versions: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,7 +122,7 @@ class Wrong:
     instead: str = ""
 
 
-Command = Propose | Promote | RollBack | Show | ShowHistory | Bisect | Help | Ask | Wrong
+Command = Propose | ProposeMany | Promote | RollBack | Show | ShowHistory | Bisect | Help | Ask | Wrong
 
 
 def parse(name: Name, text: str, known: Known) -> Command:
@@ -141,6 +151,16 @@ class _WrongWord(Exception):
         self.said = said
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A word, or a part of one, by the position of that word; ``before`` and ``behind`` are the rest of it."""
+
+    position: int
+    word: str
+    before: str = ""
+    behind: str = ""
+
+
 class _Reading:
     """One command line."""
 
@@ -150,6 +170,8 @@ class _Reading:
 
     def promote(self) -> Command:
         typed = self._typed
+        if any(":" in word for word in typed):
+            return self._several()
         if len(typed) < 3:
             model = self._model(0) if typed else ""
             version = self._version(1) if len(typed) > 1 and is_number(typed[1]) else None
@@ -165,6 +187,35 @@ class _Reading:
         if source == target:
             raise _WrongWord(Wrong(words.same_environment(source)))
         return Promote(model, source, target)
+
+    def _several(self) -> Command:
+        """Read versions as ``churn:8``, as many as there are, and an environment behind or before them."""
+        named: dict[str, int] = {}
+        environment = ""
+        for position, word in enumerate(self._typed):
+            if ":" not in word:
+                if environment:
+                    raise _WrongWord(Wrong(words.too_many_words(self._name, word)))
+                environment = self._environment(position)
+                continue
+            model, version = self._pair(position)
+            if model in named:
+                raise _WrongWord(Wrong(words.named_twice(model)))
+            named[model] = version
+        if len(named) > MANY:
+            raise _WrongWord(Wrong(words.too_many_models(len(named), MANY)))
+        if not environment:
+            ((model, version), *more) = named.items()
+            return Ask("promote", versions=tuple(named.items())) if more else Ask("promote", model, version)
+        if len(named) == 1:
+            return Propose(*next(iter(named.items())), environment)
+        return ProposeMany(tuple(named.items()), environment)
+
+    def _pair(self, position: int) -> tuple[str, int]:
+        """Read one ``churn:8``."""
+        model, _, version = self._typed[position].rpartition(":")
+        named = self._model(_Place(position, model, behind=f":{version}"))
+        return named, self._version(_Place(position, version, before=f"{model}:"))
 
     def rollback(self) -> Command:
         typed = self._typed
@@ -218,40 +269,46 @@ class _Reading:
     def _every_word(self) -> list[str]:
         return [*self._known.environments, *self._known.every_model, "history", "help"]
 
-    def _model(self, position: int) -> str:
-        word = self._typed[position]
-        if word in self._known.every_model or self._known.may_be_new(word):
-            return word
-        raise _WrongWord(self._wrong(position, self._known.every_model, words.no_such_model(word)))
+    def _model(self, at: int | _Place) -> str:
+        place = self._place(at)
+        if place.word in self._known.every_model or self._known.may_be_new(place.word):
+            return place.word
+        raise _WrongWord(self._wrong(place, self._known.every_model, words.no_such_model(place.word)))
 
-    def _environment(self, position: int) -> str:
-        word = self._typed[position]
+    def _environment(self, at: int) -> str:
+        word = self._typed[at]
         if word in self._known.environments:
             return word
-        raise _WrongWord(self._wrong(position, self._known.environments, words.no_such_environment(word)))
+        raise _WrongWord(self._wrong(at, self._known.environments, words.no_such_environment(word)))
 
-    def _version(self, position: int) -> int:
-        word = self._typed[position]
+    def _version(self, at: int | _Place) -> int:
+        place = self._place(at)
+        word = place.word
         if is_number(word) and 1 <= int(word) <= MAX_VERSION:
             return int(word)
         digits = "".join(c for c in word if c.isascii() and c.isdecimal())
         problem = words.no_version(word)
         if digits and digits != word and int(digits[:12]):
-            raise _WrongWord(self._instead(position, str(int(digits[:9])), problem))
+            raise _WrongWord(self._instead(place, str(int(digits[:9])), problem))
         raise _WrongWord(Wrong(problem))
 
     def _no_more_than(self, count: int) -> None:
         if len(self._typed) > count:
             raise _WrongWord(Wrong(words.too_many_words(self._name, self._typed[count])))
 
-    def _wrong(self, position: int, possible: Collection[str], problem: str) -> Wrong:
-        found = nearest(self._typed[position], possible)
+    def _place(self, at: int | _Place) -> _Place:
+        return _Place(at, self._typed[at]) if isinstance(at, int) else at
+
+    def _wrong(self, at: int | _Place, possible: Collection[str], problem: str) -> Wrong:
+        found = nearest(self._place(at).word, possible)
         if found:
-            return self._instead(position, found, problem)
+            return self._instead(at, found, problem)
         return Wrong(f"{problem} {words.there_is(sorted(possible))}")
 
-    def _instead(self, position: int, word: str, problem: str) -> Wrong:
-        meant = [*self._typed[:position], word, *self._typed[position + 1 :], *self._behind]
+    def _instead(self, at: int | _Place, word: str, problem: str) -> Wrong:
+        place = self._place(at)
+        right = f"{place.before}{word}{place.behind}"
+        meant = [*self._typed[: place.position], right, *self._typed[place.position + 1 :], *self._behind]
         return Wrong(problem, f"/{self._name} {' '.join(meant)}")
 
 

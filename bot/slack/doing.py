@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, assert_never
 
 from bot import environment_files, requests
-from bot.domain.desired import Desired, changes
+from bot.domain.desired import Change, Desired, changes
 from bot.domain.evidence import is_green_at
 from bot.domain.message import Message
 from bot.domain.names import MODEL_NAME
@@ -30,6 +30,7 @@ from bot.operations.history import history
 from bot.operations.known import known_models
 from bot.operations.merge import Merged
 from bot.operations.propose import Proposal
+from bot.operations.propose_many import Proposals
 from bot.operations.proposing import desired_at, parts_of, what_is_beside
 from bot.operations.rollback import RolledBack
 from bot.operations.status import status
@@ -48,6 +49,7 @@ from bot.slack.commands import (
     Known,
     Promote,
     Propose,
+    ProposeMany,
     RollBack,
     Show,
     ShowHistory,
@@ -62,7 +64,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bot.slack")
 HISTORY = 10
-R = TypeVar("R", Proposal, RolledBack)
+R = TypeVar("R", Proposal, Proposals, RolledBack)
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,8 @@ class _Work:
                 return _answer(self._history(asked, command))
             case Propose() | Promote():
                 return self._propose(asked, command)
+            case ProposeMany():
+                return self._propose_several(asked, command)
             case RollBack():
                 return self._roll_back(asked, command)
             case Bisect():
@@ -249,6 +253,14 @@ class _Work:
                 environment=environment, by=by, id=asked.id, model=model, version=command.version
             )
         return self._carry_out(request, words.proposed)
+
+    def _propose_several(self, asked: Asked, command: ProposeMany) -> Answer:
+        for model, _ in command.versions:
+            self._changeable(asked, command.environment, "propose", model)
+        request = requests.ProposeMany(
+            environment=command.environment, by=_actor(asked), id=asked.id, versions=dict(command.versions)
+        )
+        return self._carry_out(request, words.proposed_several)
 
     def _roll_back(self, asked: Asked, command: RollBack) -> Answer:
         self._changeable(asked, command.environment, "roll_back", command.model)
@@ -343,8 +355,9 @@ class _Work:
             if not (pull.merged and platform.ledger.asked(asked.id)):
                 raise _No(words.over(pull.number, pull.url, "merged" if pull.merged else "closed"))
         else:
-            self._see_what_it_changes(platform, asked, pull)
-            if not is_green_at(platform.ledger.all_evidence(), shown.head, datetime.now(UTC)):
+            wanted = [change.release for change in self._see_what_it_changes(platform, asked, pull)]
+            found, releases = platform.ledger.all_evidence(), [release for release in wanted if release]
+            if not is_green_at(found, shown.head, releases, datetime.now(UTC)):
                 raise _No(words.not_green(pull.number, pull.url))
         request = requests.Merge(
             environment=shown.environment, by=_actor(asked), id=asked.id, number=pull.number, head=shown.head
@@ -372,8 +385,8 @@ class _Work:
             raise _No(words.own_proposal(pull.number))
         return platform, pull
 
-    def _see_what_it_changes(self, platform: Platform, asked: Asked, pull: PullRequest) -> None:
-        """Refuse a commit that is more, or something else, than somebody else asked the bot for.
+    def _see_what_it_changes(self, platform: Platform, asked: Asked, pull: PullRequest) -> list[Change]:
+        """Refuse a commit that is more, or something else, than somebody else asked the bot for; return its changes.
 
         Everything is read from the commit itself: the message in Slack may be older, and a name in a commit or in
         the pull request's text is anybody's to write.
@@ -390,12 +403,14 @@ class _Work:
         before, after = (
             desired_at(repository, name, commit) or Desired(environment=name) for commit in (base, pull.head)
         )
-        proposers = platform.ledger.proposers(fingerprint(changes(before, after)))
+        asked_for = list(changes(before, after))
+        proposers = platform.ledger.proposers(fingerprint(asked_for))
         if not proposers:
             raise _No(words.not_the_bots(pull.number, pull.url))
         slack, github = ({getattr(one, where) for one in proposers} for where in ("slack", "github"))
         if _is_one_of(platform.settings, asked.user, slack=slack, github=github):
             raise _No(words.own_proposal(pull.number))
+        return asked_for
 
     def _tell_all(self, platform: Platform, asked: Asked, shown: _Shown, said: str) -> None:
         """Say in the promotion's thread who did what, once."""

@@ -16,7 +16,7 @@ from bot.domain.desired import Change, Desired, Entry, Section, changes
 from bot.domain.evidence import Evidence
 from bot.domain.gate import judge
 from bot.domain.hold import Held
-from bot.domain.promotion import Metric, Promotion, progress_of, thread_of
+from bot.domain.promotion import Metric, Part, Promotion, progress_of, progress_of_all, thread_of
 from bot.domain.release import Slot
 from bot.domain.scope import asks_for_release, fingerprint, scope_of
 from bot.errors import InvalidInput, OutsideError, PromobotError, Unavailable
@@ -77,21 +77,30 @@ def follow(platform: Platform, *, say: Say) -> None:
     for promotion in promotions:
         before = posted.get(promotion.key)
         main = asked or (presumed if _may_be_asked(promotion, before) else None)
-        way_back = _way_back(promotion, promotions)
-        progress = progress_of(
-            promotion,
-            evidence=_evidence(ledger, promotion),
-            records=records,
-            underway=deploying,
-            held=_held(main, promotion),
-            is_asked=main is None or _is_asked(main, promotion),
-        )
-        if before is not None and main is None and progress.stage == "merged":
+        each = [
+            progress_of(
+                one,
+                # Of many that are merged it would be read again and again, and only says why one is held.
+                evidence=_evidence(ledger, one) if _is_to_be_read(promotion, one, main) else [],
+                records=records,
+                underway=deploying,
+                held=_held(main, one),
+                is_asked=main is None or _is_asked(main, one),
+            )
+            for one in promotion.each
+        ]
+        progress = progress_of_all(each)
+        if before is not None and main is None and any(one.stage == "merged" for one in each):
             continue  # whether it is held is not known right now: its message stays
         # The records tell what was deployed; how an open pull request ends, or what main asks for, GitHub does.
         unsure = away if progress.stage in ("checking", "green", "red", "merged", "held") else None
         said = unsure.said if unsure else ""
-        message = blocks.promotion_message(promotion, progress, way_back=way_back, unsure=said)
+        ways_back = [way_back for one in promotion.each if (way_back := _way_back(one, promotions))]
+        if promotion.parts:
+            message = blocks.message_of_several(promotion, each, ways_back=ways_back, unsure=said)
+        else:
+            way_back = next(iter(ways_back), None)
+            message = blocks.promotion_message(promotion, progress, way_back=way_back, unsure=said)
         linked = before is not None and before.facts.get("linked") == "yes"
         more = {"linked": "yes" if linked else "", "stage": progress.stage}
         more |= {"github_away": unsure.since.isoformat()} if unsure else {}
@@ -143,7 +152,7 @@ def _promotions(platform: Platform, posted: Mapping[str, Posted], say: Say) -> l
         there = known.pop(f"{platform.environment}/#{pull.number}", None)
         asked = proposal_words.requester_of(pull.body)
         looked_at = "beside" in posted[there.key].facts if there is not None else False
-        if there is not None and looked_at and there.head == pull.head and there.state == "open":
+        if there is not None and looked_at and there.head == pull.head and there.state == "open" and not there.untold:
             found.append(replace(there, requested_by=asked))
         else:
             unknown.append(pull)
@@ -202,6 +211,8 @@ def _promotion(
         say(words.desired_state_gone(pull.number, platform.environment))
         return None
     of_model = [change for change in changes(before, after) if scope.covers(change.model)]
+    if scope.is_many:
+        return _of_several(platform, pull, list(changes(before, after)))
     # What takes over from a shadow takes the shadow out, too; it is about what answers.
     change = next((c for c in of_model if c.after is not None), next(iter(of_model), None))
     if change is None:
@@ -227,6 +238,38 @@ def _promotion(
         requested_by=proposal_words.requester_of(pull.body),
         proposed_by=_proposer(platform.ledger, list(changes(before, after)), pull),
         metrics=metrics,
+    )
+
+
+def _of_several(platform: Platform, pull: PullRequest, all_changes: list[Change]) -> Promotion | None:
+    """Return what a pull request of several models changes; its pull request shows their metrics."""
+    parts = tuple(
+        Part(
+            section=change.section,
+            model=change.model,
+            before=change.before.version if change.before else None,
+            after=change.after.version,
+            digest=change.after.digest,
+        )
+        for change in all_changes
+        if change.after is not None
+    )
+    if not parts:
+        return None
+    return Promotion(
+        environment=platform.environment,
+        number=pull.number,
+        url=pull.url,
+        head=pull.head,
+        section="models",
+        model="",
+        before=None,
+        after=None,
+        digest="",
+        way_back=False,
+        requested_by=proposal_words.requester_of(pull.body),
+        proposed_by=_proposer(platform.ledger, all_changes, pull),
+        parts=parts,
     )
 
 
@@ -259,6 +302,11 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
+def _is_to_be_read(promotion: Promotion, one: Promotion, main: MainAsks | None) -> bool:
+    """Whether the evidence of one model of a pull request is worth reading."""
+    return not promotion.parts or promotion.state == "open" or _held(main, one) is not None
+
+
 def _evidence(ledger: Ledger, promotion: Promotion) -> list[Evidence]:
     if not promotion.digest:
         return []
@@ -285,7 +333,7 @@ def _asked(platform: Platform, say: Say) -> MainAsks | None:
 def _may_be_asked(promotion: Promotion, told: Posted | None) -> bool:
     """Say whether main, which cannot be read, may ask for this: GitHub said that it was merged, and not undone."""
     undone = told is not None and told.facts.get("stage") == "overtaken"
-    return promotion.state == "merged" and promotion.after is not None and not undone
+    return promotion.state == "merged" and all(one.after is not None for one in promotion.each) and not undone
 
 
 def _presumed(
@@ -294,8 +342,15 @@ def _presumed(
     """Return what main asks for by the last merge of each model that was seen, while main cannot be read."""
     entries: dict[tuple[Section, str], Entry] = {}
     try:
-        for one in sorted(promotions, key=lambda promotion: promotion.merged_at):
-            if one.after is not None and _may_be_asked(one, posted.get(one.key)):
+        merged = sorted(promotions, key=lambda promotion: promotion.merged_at)
+        asked = [
+            one
+            for all_of_it in merged
+            if _may_be_asked(all_of_it, posted.get(all_of_it.key))
+            for one in all_of_it.each
+        ]
+        for one in asked:
+            if one.after is not None:
                 evidence = (found for found in _evidence(ledger, one) if found.version == one.after)
                 run = next((found.run for found in evidence), "unknown")
                 entries[one.section, one.model] = Entry(version=one.after, digest=one.digest, run=run)

@@ -24,8 +24,10 @@ from slack_sdk.models.views import View
 from bot.domain.names import MAX_VERSION
 from bot.render import mrkdwn
 from bot.render import slack as words
-from bot.slack.commands import Ask, Command, Propose, RollBack, Wrong, is_number
+from bot.slack.commands import Ask, Command, Propose, ProposeMany, RollBack, Wrong, is_number
 
+_METADATA_CHARACTERS = 2_800
+"""Slack keeps 3,000 characters with a form, unseen."""
 OPTIONS = 100
 """As many as Slack takes, of groups and in each."""
 
@@ -56,6 +58,9 @@ def promote(
 ) -> dict[str, Any]:
     """Return the form of /promote; without ``known`` the registry did not answer, and the version is typed."""
     blocks: list[Block] = []
+    listed = [("", [(name, name) for name in environments])]
+    if ask.versions and environments:
+        return _several(ask, _select("environment", words.ENVIRONMENT, listed, chosen=""), channel=channel)
     if known:
         groups = [
             (model, [(words.version_of(model, one), f"{model}/{one}") for one in numbers[:OPTIONS]])
@@ -76,9 +81,18 @@ def promote(
             initial_value=str(ask.version) if ask.version else None,
         )
         blocks.append(InputBlock(block_id="version", label=words.VERSION, element=number))
-    listed = [("", [(name, name) for name in environments])]
     blocks.append(_select("environment", words.ENVIRONMENT, listed, chosen=ask.environment))
     return _form("promote", blocks, channel=channel)
+
+
+def _several(ask: Ask, environment: InputBlock, *, channel: str) -> dict[str, Any]:
+    """Return the form for several versions that were typed: it asks for the environment alone."""
+    named = [words.version_of(model, version) for model, version in ask.versions]
+    text = f"{words.SEVERAL} {mrkdwn.code(', '.join(named), limit=2500)}"
+    versions = " ".join(f"{model}:{version}" for model, version in ask.versions)
+    if len(versions) > _METADATA_CHARACTERS:
+        return says("promote", words.too_long_for_a_form(), channel=channel)
+    return _form("promote", [_text(text), environment], channel=channel, versions=versions)
 
 
 def rollback(ask: Ask, *, targets: Sequence[Target], channel: str) -> dict[str, Any]:
@@ -116,6 +130,8 @@ def rollback(ask: Ask, *, targets: Sequence[Target], channel: str) -> dict[str, 
 def values_of(view: Mapping[str, Any]) -> dict[str, str]:
     """Return what was filled in, by the name of each field, as text."""
     found: dict[str, str] = {}
+    if versions := _kept(view).get("versions"):
+        found["versions"] = str(versions)
     state = view.get("state") or {}
     for fields in (state.get("values") or {}).values():
         for name, field in fields.items():
@@ -130,14 +146,22 @@ def values_of(view: Mapping[str, Any]) -> dict[str, str]:
 
 def channel_of(view: Mapping[str, Any]) -> str:
     """Return where the command was typed that opened this form."""
+    return str(_kept(view).get("channel", ""))
+
+
+def _kept(view: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what Slack kept with the form; nothing where it is not ours."""
     try:
-        return str(json.loads(view.get("private_metadata") or "{}").get("channel", ""))
-    except (ValueError, AttributeError):
-        return ""
+        kept = json.loads(view.get("private_metadata") or "{}")
+    except (ValueError, TypeError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
 
 
 def command_of(name: str, values: Mapping[str, str]) -> Command:
     """Return what a form that was sent asks for."""
+    if name == "promote" and values.get("versions"):
+        return _command_of_several(values["versions"], values.get("environment", ""))
     if name == "promote":
         model, _, version = values.get("what", "").partition("/")
         model, version = model or values.get("model", ""), version or values.get("version", "")
@@ -147,6 +171,14 @@ def command_of(name: str, values: Mapping[str, str]) -> Command:
     environment, model, version = [*values.get("target", "").split("/"), "", ""][:3]
     number = int(version) if is_number(version) else None
     return RollBack(model, environment, number, "now" in values.get("now", "").split(","))
+
+
+def _command_of_several(versions: str, environment: str) -> Command:
+    pairs = [(model, version) for model, _, version in (word.rpartition(":") for word in versions.split())]
+    for model, version in pairs:
+        if not model or not is_number(version) or not 1 <= int(version) <= MAX_VERSION:
+            return Wrong(words.no_version(version))
+    return ProposeMany(tuple((model, int(version)) for model, version in pairs), environment)
 
 
 def _select(
@@ -169,7 +201,9 @@ def _text(text: str) -> SectionBlock:
     return SectionBlock(text=MarkdownTextObject(text=text))
 
 
-def _form(name: str, blocks: Sequence[Block], *, channel: str, submit: bool = True) -> dict[str, Any]:
+def _form(
+    name: str, blocks: Sequence[Block], *, channel: str, submit: bool = True, versions: str = ""
+) -> dict[str, Any]:
     view = View(
         type="modal",
         callback_id=name,
@@ -177,7 +211,7 @@ def _form(name: str, blocks: Sequence[Block], *, channel: str, submit: bool = Tr
         submit=words.FORM_SUBMITS[name] if submit else None,
         close=words.CLOSE,
         blocks=blocks,
-        private_metadata=json.dumps({"channel": channel}),
+        private_metadata=json.dumps({"channel": channel, **({"versions": versions} if versions else {})}),
     )
     made: dict[str, Any] = view.to_dict()
     return made

@@ -21,6 +21,7 @@ from slack_sdk.webhook import WebhookClient
 
 from bot import trust, web
 from bot.domain.message import Message
+from bot.domain.promotion import is_about
 from bot.errors import Rejected, Unavailable
 from bot.redaction import excerpt, redact, redact_all
 from bot.retry import read_retry_after, retry, retry_when_told
@@ -377,7 +378,7 @@ class SlackChannel:
         if not message.thread:
             return ""
         since = message.since - THREAD_DAYS * 86_400
-        return self._first(lambda posted: posted.facts.get("thread") == message.thread, since) or ""
+        return self._first(lambda posted: is_about(posted.facts, message.thread), since) or ""
 
     @retry
     def _first(self, is_it: Callable[[Posted], bool], since: float) -> str | None:

@@ -349,12 +349,15 @@ def test_a_commit_is_green_where_the_newest_of_every_entry_is() -> None:
     head, other = "h" * 40, "o" * 40
     red = green(problems=("red",))
     fraud = green(model="fraud")
-    assert is_green_at([green(), red], head, NOW) and not is_green_at([red, green()], head, NOW)
-    assert is_green_at([fraud, green()], head, NOW)
-    assert not is_green_at([fraud, red], head, NOW), "one of two entries is red"
-    assert not is_green_at([green()], other, NOW) and not is_green_at([], head, NOW)
-    assert is_green_at([green(other, problems=("red",)), green()], head, NOW)
-    assert not is_green_at([green(expires=NOW)], head, NOW)
+    both = [green().release, fraud.release]
+    assert is_green_at([green(), red], head, both[:1], NOW) and not is_green_at([red, green()], head, both[:1], NOW)
+    assert is_green_at([fraud, green()], head, both, NOW)
+    assert not is_green_at([fraud, red], head, both, NOW), "one of two entries is red"
+    assert not is_green_at([green()], head, both, NOW), "of one of two entries nothing is known"
+    assert not is_green_at([green(), fraud], head, [*both, green(version=8).release], NOW), "another version is asked"
+    assert not is_green_at([green()], other, [], NOW) and not is_green_at([], head, [], NOW)
+    assert is_green_at([green(other, problems=("red",)), green()], head, both[:1], NOW)
+    assert not is_green_at([green(expires=NOW)], head, both[:1], NOW)
 
 
 def test_of_each_entry_the_newest_evidence_is_shown() -> None:

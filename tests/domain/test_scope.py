@@ -168,4 +168,5 @@ def test_a_branch_of_several_may_change_an_entry_of_each_and_no_word_more() -> N
     assert asks_for(branch, Slot.of("dev", "fraud", "models"))
     assert not asks_for(branch, Slot.of("prod", "fraud", "models"))
     assert asks_for(f"revert-12-{branch}", Slot.of("dev", "fraud", "models"))
-    assert not asks_for_release(branch, "dev"), "Slack's buttons are for one release"
+    assert asks_for_release(branch, "dev") and not asks_for_release(branch, "prod")
+    assert not asks_for_release("promobot-retire/dev/churn", "dev")

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.render import slack as words
+from bot.sandbox.slack.blocks import problems_of_view
 from bot.slack import forms
 from bot.slack.commands import (
+    MANY,
     NAMES,
     Ask,
     Bisect,
@@ -18,6 +20,7 @@ from bot.slack.commands import (
     Name,
     Promote,
     Propose,
+    ProposeMany,
     RollBack,
     Show,
     ShowHistory,
@@ -34,6 +37,11 @@ KNOWN = Known({"dev": ("churn", "fraud-eu"), "prod": ("churn",)})
         ("promote", "churn 7 dev", Propose("churn", 7, "dev")),
         ("promote", "  churn   7  dev ", Propose("churn", 7, "dev")),
         ("promote", "churn dev prod", Promote("churn", "dev", "prod")),
+        ("promote", "churn:7 fraud-eu:3 dev", ProposeMany((("churn", 7), ("fraud-eu", 3)), "dev")),
+        ("promote", "dev fraud-eu:3 churn:7", ProposeMany((("fraud-eu", 3), ("churn", 7)), "dev")),
+        ("promote", "churn:7 dev", Propose("churn", 7, "dev")),
+        ("promote", "churn:7", Ask("promote", "churn", 7)),
+        ("promote", "churn:7 fraud-eu:3", Ask("promote", versions=(("churn", 7), ("fraud-eu", 3)))),
         ("promote", "", Ask("promote")),
         ("promote", "churn", Ask("promote", "churn")),
         ("promote", "churn 7", Ask("promote", "churn", 7)),
@@ -77,6 +85,9 @@ def test_a_model_that_nobody_named_is_understood_where_a_gate_stands_for_it() ->
         ("promote", "churn v7 dev", "/promote churn 7 dev"),
         ("promote", "Churn 7 dev", "/promote churn 7 dev"),
         ("promote", "churn dev prdo", "/promote churn dev prod"),
+        ("promote", "chrun:7 fraud-eu:3 dev", "/promote churn:7 fraud-eu:3 dev"),
+        ("promote", "churn:7 fraud-eu:v3 dev", "/promote churn:7 fraud-eu:3 dev"),
+        ("promote", "churn:7 fraud-eu:3 dve", "/promote churn:7 fraud-eu:3 dev"),
         ("rollback", "fraud_eu dev", "/rollback fraud-eu dev"),
         ("rollback", "churn prodd now", "/rollback churn prod now"),
         ("promotions", "hsitory churn", "/promotions history churn"),
@@ -89,7 +100,8 @@ def test_a_wrong_word_gets_the_nearest_right_one(name: Name, text: str, instead:
     found = parse(name, text, KNOWN)
     assert isinstance(found, Wrong) and found.instead == instead
     assert isinstance(
-        parse(name, instead.partition(" ")[2], KNOWN), Propose | Promote | RollBack | Show | ShowHistory | Bisect
+        parse(name, instead.partition(" ")[2], KNOWN),
+        Propose | ProposeMany | Promote | RollBack | Show | ShowHistory | Bisect,
     )
 
 
@@ -102,6 +114,11 @@ def test_a_wrong_word_gets_the_nearest_right_one(name: Name, text: str, instead:
         ("promote", "churn 99999999999 dev", "is not a valid version"),
         ("promote", "churn dev dev", "both where it comes from"),
         ("promote", "churn 7 dev please", "one word too many"),
+        ("promote", "churn:7 fraud-eu:3 dev prod", "`prod` is one word too many"),
+        ("promote", "churn:7 churn:8 dev", "`churn` is named twice"),
+        ("promote", "churn:0 dev", "`0` is not a valid version"),
+        ("promote", "churn: dev", "is not a valid version"),
+        ("promote", "zzz:7 dev", "There is `churn`, `fraud-eu`."),
         ("rollback", "churn dev latest", "`latest` is not a valid version"),
         ("promotions", "history", "History of which model?"),
         ("promotions", "dev churn prod", "one word too many"),
@@ -143,6 +160,34 @@ def test_a_form_says_the_same_as_a_line() -> None:
     assert forms.command_of("rollback", {"target": "prod/churn/"}) == RollBack("churn", "prod")
     for odd in ({}, {"what": "churn"}, {"what": "churn/x"}, {"version": "٣", "model": "churn"}, {"what": "churn/0"}):
         assert isinstance(forms.command_of("promote", odd), Wrong)
+
+
+def test_one_command_names_only_so_many_models() -> None:
+    open_to = Known({"dev": ()}, may_be_new=lambda _: True)
+    named = [f"m-{number}:1" for number in range(MANY + 1)]
+    assert isinstance(parse("promote", " ".join([*named[:MANY], "dev"]), open_to), ProposeMany)
+    found = parse("promote", " ".join([*named, "dev"]), open_to)
+    assert isinstance(found, Wrong) and "These are 51 models, and one command takes 50" in found.said
+
+
+def test_a_form_for_several_asks_for_the_environment_alone() -> None:
+    asked = Ask("promote", versions=(("churn", 7), ("fraud-eu", 3)))
+    form = forms.promote(asked, versions={}, environments=["dev", "prod"], channel="C1", known=False)
+    assert problems_of_view(form) == []
+    text, environment = form["blocks"]
+    assert "`churn 7, fraud-eu 3`" in text["text"]["text"] and environment["block_id"] == "environment"
+    chosen = {"environment": {"environment": {"selected_option": {"value": "dev"}}}}
+    sent = {**form, "state": {"values": chosen}}
+    assert forms.channel_of(sent) == "C1"
+    assert forms.command_of("promote", forms.values_of(sent)) == ProposeMany(asked.versions, "dev")
+    for odd in ("churn", "churn:x dev:1", ":1", "churn:0"):
+        assert isinstance(forms.command_of("promote", {"versions": odd, "environment": "dev"}), Wrong)
+
+
+def test_fifty_long_names_are_too_many_for_a_form_which_says_so() -> None:
+    asked = Ask("promote", versions=tuple(("m" * 61 + f"{number:02}", 1) for number in range(MANY)))
+    form = forms.promote(asked, versions={}, environments=["dev"], channel="C1", known=True)
+    assert problems_of_view(form) == [] and "too many for a form" in str(form["blocks"]) and not form.get("submit")
 
 
 def test_help_begins_with_what_was_asked_about() -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
 
 import pytest
 from slack_sdk.models.blocks import Block
 
 from bot.domain.desired import Change
-from bot.domain.evidence import CHECKS, CheckResult, Evidence, Finding
+from bot.domain.evidence import CHECKS, CheckResult, Evidence, Finding, JudgedMetric
 from bot.domain.hold import Held, Hold
-from bot.domain.promotion import Metric, Promotion, Stage, progress_of
+from bot.domain.promotion import Metric, Part, Progress, Promotion, Stage, progress_of
+from bot.domain.proposal import LeftOut
 from bot.domain.record import DeploymentRecord, Outcome
 from bot.domain.users import Users
+from bot.operations.propose import Proposal
+from bot.operations.propose_many import Proposals
 from bot.operations.status import Difference, ModelStatus, Status
 from bot.render import mrkdwn
 from bot.render import slack as slack_words
@@ -353,3 +358,139 @@ def assert_slack_takes_it(listed: Sequence[dict[str, object]]) -> None:
         parsed = Block.parse(dict(block))
         assert parsed is not None
         parsed.validate_json()
+
+
+def several(count: int, *, name: str = "model-{}", **more: Any) -> Promotion:
+    parts = tuple(Part("models", name.format(n), 1, 2, entry(2).digest) for n in range(count))
+    return replace(OPEN, model="", before=None, after=None, digest="", metrics=(), parts=parts, **more)
+
+
+def stages(*listed: Stage) -> list[Progress]:
+    return [Progress(one) for one in listed]
+
+
+def shown(promotion: Promotion, each: Sequence[Progress], **more: Any) -> tuple[str, str, list[str]]:
+    """Return the notification, all that is shown, and the buttons of a pull request of several models."""
+    message = blocks.message_of_several(promotion, each, **{"ways_back": (), **more})
+    assert_slack_takes_it(message.blocks)
+    assert sum(len(str(block)) for block in message.blocks) < 13_000, "what Slack shows of a message at most"
+    buttons = [e["action_id"] for block in message.blocks for e in block.get("elements", []) if "action_id" in e]
+    return message.text, "\n".join(_texts(message.blocks)), buttons
+
+
+def _texts(listed: Sequence[Any]) -> Iterator[str]:
+    for block in listed:
+        yield from [block["text"]["text"]] if block["type"] == "section" else []
+        yield from [e["text"] for e in block.get("elements", []) if isinstance(e.get("text"), str)]
+
+
+@pytest.mark.parametrize(
+    ("each", "says", "may"),
+    [
+        (stages("checking", "green"), "🟡 2 models in dev: its checks run (#12)", [blocks.APPROVE]),
+        (
+            stages("green", "green"),
+            "🟢 2 models in dev: its checks passed; merge it (#12)",
+            [blocks.APPROVE, blocks.MERGE],
+        ),
+        (stages("merged", "merged"), "🔀 2 models in dev: 2 waiting for the deployment (#12)", []),
+        (stages("served", "served"), "✅ 2 models in dev: 2 served (#12)", []),
+        (
+            stages("served", "held", "put back"),
+            "↩️ 3 models in dev: 1 put back after the switch, 1 held, 1 served",
+            [],
+        ),
+        (stages("closed", "closed"), "⚪ 2 models in dev: closed without being merged (#12)", []),
+    ],
+)
+def test_several_models_have_one_message(each: list[Progress], says: str, may: list[str]) -> None:
+    text, all_of_it, buttons = shown(several(len(each)), each)
+    assert text.startswith(says) and buttons == [blocks.OPEN, *may]
+    assert all(f"*model-{number}* 1 → 2: " in all_of_it for number in range(len(each)))
+    back = "`/rollback MODEL dev` takes one model back"
+    assert (back in all_of_it) == (each[0].stage == "served")
+
+
+def test_of_several_models_what_did_not_pass_comes_first_with_the_reason() -> None:
+    job = ("the job smoke ended as “failure”",)
+    red = Progress("red", evidence(passed=False).model_copy(update={"problems": job}))
+    others = Progress("red", evidence().model_copy(update={"problems": job}))
+    text, all_of_it, buttons = shown(several(3), [others, red, others])
+    assert text == "🔴 3 models in dev: the checks of 1 did not pass; do not merge (#12)"
+    lines = [line for line in all_of_it.splitlines() if "*model-" in line]
+    assert lines == [
+        "🔴 *model-1* 1 → 2: checks did not pass: case row-0: 1 instead of 0",
+        "▫️ *model-0* 1 → 2: its own checks passed; it waits for the others",
+        "▫️ *model-2* 1 → 2: its own checks passed; it waits for the others",
+    ]
+    assert buttons == [blocks.OPEN]
+    beside = several(2, beside=("bot/cli.py",))
+    text, all_of_it, buttons = shown(beside, stages("red", "red"))
+    assert "it changes more than was proposed; do not merge" in text and "it changes bot/cli.py" in all_of_it
+
+
+def test_the_numbers_by_which_each_was_judged_stand_beside_it() -> None:
+    judged = JudgedMetric(metric="accuracy", value=0.97, origin=None, champion=0.91, champion_origin=None)
+    green = evidence()
+    checks = tuple(c.model_copy(update={"judged": (judged,)}) if c.check == "ready" else c for c in green.checks)
+    progress = Progress("green", green.model_copy(update={"checks": checks}))
+    assert "🟢 *model-0* 1 → 2: checks passed: accuracy 0.97 (was 0.91)" in shown(several(1), [progress])[1]
+
+
+@pytest.mark.parametrize("stage", get_args(Stage))
+@pytest.mark.parametrize("noise", ["x" * 5000, "<!channel> & <@U0SAM>|" * 200, "\n" * 3000, "é\u202e🚀" * 900])
+def test_fifty_models_with_long_names_and_reasons_are_a_message_that_slack_takes(stage: Stage, noise: str) -> None:
+    red = evidence(passed=False)
+    checks = tuple(c.model_copy(update={"findings": (Finding(what=noise, passed=False),)}) for c in red.checks)
+    progress = Progress(
+        stage, red.model_copy(update={"checks": checks}), record(2, "failed", minutes=1, problem=noise)
+    )
+    promotion = several(50, name="m" * 61 + "{:02}", environment="e" * 31, requested_by=noise, beside=(noise,) * 9)
+    _, all_of_it, _ = shown(promotion, [progress] * 50, unsure="GitHub does not answer since 2026-11-30 03:02 UTC.")
+    assert all_of_it.count("m" * 61) == 50 and "<!channel>" not in all_of_it
+    more = replace(promotion, parts=several(60).parts, untold=7)
+    assert "… and 17 more: <http://github/pull/12|#12>" in shown(more, [progress] * 60)[1]
+
+
+def test_the_ways_back_of_several_have_a_button_each() -> None:
+    backs = [replace(OPEN, number=20 + n, model=f"model-{n}", way_back=True, before=2, after=1) for n in range(7)]
+    each = [*stages("put back") * 6, *stages("served")]
+    message = blocks.message_of_several(several(7), each, ways_back=backs)
+    assert_slack_takes_it(message.blocks)
+    merges = [e for block in message.blocks for e in block.get("elements", []) if e.get("action_id") == blocks.MERGE]
+    assert [button["text"]["text"] for button in merges] == [
+        f"Merge the way back #{20 + n} of model-{n}" for n in range(5)
+    ]
+    assert [json.loads(button["value"])["number"] for button in merges] == [20, 21, 22, 23, 24]
+
+
+def test_before_several_are_merged_it_is_said_what_that_deploys() -> None:
+    message = blocks.message_of_several(several(2), stages("green", "green"), ways_back=())
+    (merge,) = [
+        e for block in message.blocks for e in block.get("elements", []) if e.get("action_id") == blocks.MERGE
+    ]
+    assert merge["confirm"]["text"]["text"] == f"Merges #12 at {HEAD[:12]}, which deploys 2 models to dev."
+
+
+def test_what_is_open_for_several_models_is_said_once() -> None:
+    pending = ("#3 Promote 2 models in dev: churn 2, wine 1",)
+    rows = tuple(
+        ModelStatus(name, "models", 1, 1, {}, {}, agrees=True, pending=pending) for name in ("churn", "wine")
+    )
+    said = slack_words.status(Status("dev", "c" * 40, 3, rows, ()), None)
+    assert said.count("⏳ #3 Promote 2 models in dev") == 1
+
+
+def test_what_came_of_several_versions_is_said_with_what_is_left_out() -> None:
+    left = tuple(
+        LeftOut(name, 1, "no gate", f"dev has no gate for it: add gates.{name}, a pattern, or default")
+        for name in ("a", "b")
+    )
+    churn, wine = Proposal("dev", "churn", 2, "opened"), Proposal("dev", "wine", 1, "opened", "shadow")
+    done = Proposals("dev", "opened", (churn, wine), left, pull_request=12, url="http://github/pull/12")
+    first, shadow, out = slack_words.proposed_several(done).splitlines()
+    assert first.startswith("✅ <http://github/pull/12|#12> proposes churn 2, wine 1 in dev. All is checked now")
+    assert shadow == "👥 Only for the shadow path: wine 1."
+    assert out == "⛔ Left out: a 1, b 1: dev has no gate for it: add gates.MODEL, a pattern, or default"
+    nothing = slack_words.proposed_several(Proposals("dev", "nothing", (), left))
+    assert nothing.startswith("⛔ There is nothing to propose to dev.")
