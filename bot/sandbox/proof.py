@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,6 @@ from bot.errors import OutsideError, Refused
 from bot.render.proof import pages
 from bot.render.slack import SIGNS
 from bot.sandbox import airflow_act
-from bot.sandbox.browser import CHROMIUM, DESKTOP, Browser
 from bot.sandbox.platform import Endpoints, Sandbox, Shape
 from bot.sandbox.project import CODE, IS_CLONE
 from bot.sandbox.seed import MODEL
@@ -51,6 +51,13 @@ ENDS = tuple(SIGNS[stage] for stage in ("served", "put back", "failed", "incompl
 """How a promotion's message begins once nothing more is to come of it."""
 FOLLOWED_SECONDS = 60.0
 FACTS = "proof.json"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+"""The Chromium that is installed here, or None."""
+PICTURE = (
+    *("--headless=new", "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage"),
+    # On a kiosk's screen the page is as large as the picture: a window has bars of its own.
+    *("--kiosk", "--screen-info={1280x860}", "--window-size=1280,860"),
+)
 
 
 def prove(out: Path, *, command: str, airflow: bool, say: Say) -> Proof:
@@ -153,15 +160,17 @@ class Witness:
         """Keep the promotion's thread as it looks in Slack; an empty name where there is no browser or no message."""
         if CHROMIUM is None or not messages:
             return ""
+        told_of = [story.promotion(pull) for pull in sorted(pulls, key=lambda pull: int(pull["number"]))]
+        thread = next((one["ts"] for one in told_of if "ts" in one), messages[0]["ts"])
         self.pictures.mkdir(parents=True, exist_ok=True)
+        picture = self.pictures / f"{name}.png"
         # Chromium's own children may still write into its profile when it has ended.
-        kept = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        with kept as folder, Browser(Path(folder), size=DESKTOP) as browser:
-            told_of = [story.promotion(pull) for pull in sorted(pulls, key=lambda pull: int(pull["number"]))]
-            thread = next((one["ts"] for one in told_of if "ts" in one), messages[0]["ts"])
-            browser.open(f"{story.endpoints.slack}/?as=alex&thread={thread}", ready="#thread article")
-            browser.picture(self.pictures / f"{name}.png")
-        return f"{name}.png"
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+            options = [*PICTURE, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+            where = [f"--user-data-dir={profile}", f"--screenshot={picture}"]
+            page = f"{story.endpoints.slack}/?as=alex&thread={thread}"
+            subprocess.run([CHROMIUM, *options, *where, page], capture_output=True, check=True, timeout=60)
+        return picture.name
 
 
 # --- what there is ------------------------------------------------------------------------------------------------

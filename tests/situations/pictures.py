@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bot.sandbox.browser import DESKTOP, PHONE, Browser
+from tests.browser import DESKTOP, PHONE, Browser
 from tests.situations.stage import COLUMNS, Seen
 
 SIZES = {"1280": DESKTOP, "390": PHONE}

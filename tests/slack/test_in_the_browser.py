@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.sandbox.browser import CHROMIUM, DESKTOP, PHONE, Browser
+from tests.browser import CHROMIUM, DESKTOP, PHONE, Browser
 from tests.operations.world import wait_until
 from tests.slack.test_in_the_workspace import Workspace, workspace
 

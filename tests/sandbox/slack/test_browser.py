@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.sandbox.browser import CHROMIUM, DESKTOP, PHONE, Browser
+from tests.browser import CHROMIUM, DESKTOP, PHONE, Browser
 from tests.sandbox.slack.conftest import CHANNEL, Served, Slack
 from tests.sandbox.slack.test_people import BUTTONS, MODAL
 
