@@ -19,8 +19,6 @@ _PASSES = re.compile(
     r"(</?(?:details|summary|br|sub|sup|kbd|b|i|em|strong|code|del|ins)(?:\s+open)?\s*/?>)", re.IGNORECASE
 )
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
-_TASK = re.compile(r"\[([ xX])\]\s+")
-_ALERT = re.compile(r"\[!(NOTE|TIP|IMPORTANT|WARNING|CAUTION)\]\s*")
 _MARKS = {"+": "added", "-": "removed", "@": "hunk"}
 
 
@@ -40,39 +38,12 @@ class _Renderer(RendererHTML):
         label = f'<span class="language">{html.escape(language)}</span>' if language else ""
         return f'<div class="fenced">{label}<pre><code>{body}</code></pre></div>\n'
 
-    def check_box(self, tokens: Sequence[Token], at: int, *_: Any) -> str:
-        return f'<input type="checkbox" disabled{" checked" if tokens[at].meta["checked"] else ""}> '
-
-    def alert(self, tokens: Sequence[Token], at: int, *_: Any) -> str:
-        return f"<strong>{tokens[at].content}</strong>"
-
     def image(self, tokens: Sequence[Token], at: int, *_: Any) -> str:
         """A picture is a link to it: nothing is fetched from elsewhere."""
         return f'<a href="{html.escape(str(tokens[at].attrs["src"]))}">{html.escape(tokens[at].content)}</a>'
 
 
-def _githubs_own(state: Any) -> None:
-    """Check boxes at the beginning of list items, and quotes that are alerts."""
-    for at, token in enumerate(state.tokens):
-        first = next(iter(token.children or ()), None)
-        if first is None or first.type != "text":
-            continue
-        opened = [before.type for before in state.tokens[max(0, at - 2) : at]]
-        if opened == ["list_item_open", "paragraph_open"] and (task := _TASK.match(first.content)):
-            first.content = first.content[task.end() :]
-            token.children.insert(0, Token("check_box", "", 0, meta={"checked": task[1] != " "}))
-        elif opened == ["blockquote_open", "paragraph_open"] and (alert := _ALERT.fullmatch(first.content)):
-            kind = alert[1].lower()
-            state.tokens[at - 2].attrSet("class", f"alert {kind}")
-            first.content = kind.title()
-            first.type = "alert"
-
-
-_MARKDOWN = MarkdownIt(
-    "commonmark", {"html": True, "breaks": True, "linkify": True, "xhtmlOut": False}, renderer_cls=_Renderer
-)
-_MARKDOWN.enable(["table", "strikethrough", "linkify"])
-_MARKDOWN.core.ruler.after("inline", "githubs_own", _githubs_own)
+_MARKDOWN = MarkdownIt("gfm-like2", {"breaks": True, "xhtmlOut": False}, renderer_cls=_Renderer)
 
 
 def render(text: str) -> Markup:

@@ -24,12 +24,12 @@ from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
         ("see https://b.c/d.", '<p>see <a href="https://b.c/d">https://b.c/d</a>.</p>'),
         ("- a\n- b", "<ul><li>a</li><li>b</li></ul>"),
         ("1. a\n   - b", "<ol><li>a<ul><li>b</li></ul></li></ol>"),
-        ("- [x] a", '<ul><li><input type="checkbox" disabled checked> a</li></ul>'),
+        ("- [x] a", '<input class="task-list-item-checkbox" disabled="" type="checkbox" checked=""> a</li></ul>'),
         ("| a | b |\n|---|---|\n| 1 | x \\| y |", "<tr><td>1</td><td>x | y</td></tr>"),
         ("<details><summary>More</summary>\n\ntext\n\n</details>", "<summary>More</summary>"),
         ("```mermaid\ngraph TD\n  A --> B\n```", "<pre><code>graph TD  A --&gt; B</code></pre>"),
         ("```\n<!-- shown -->\n# no heading\n```", "<pre><code>&lt;!-- shown --&gt;# no heading</code></pre>"),
-        ("> [!WARNING]\n> Careful", '<blockquote class="alert warning"><p><strong>Warning</strong><br>Careful</p>'),
+        ("> [!WARNING]\n> Careful", 'alert-warning"><p class="markdown-alert-title">Warning</p><p>Careful</p></div>'),
     ],
 )
 def test_markdown(text: str, shown: str) -> None:
