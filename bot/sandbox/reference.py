@@ -81,22 +81,13 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """Measured on the held-out rows. Log loss is better the lower; the others the higher, at most 1."""
-
-    accuracy: float
-    f1: float
-    roc_auc: float
-    log_loss: float
-
-
-@dataclass(frozen=True)
 class Trained:
     """The result of a training: the model to serve, its metrics, and sample rows with the framework's answers."""
 
     recipe: Recipe
     model: onnx.ModelProto
-    metrics: Metrics
+    metrics: dict[str, float]
+    """Measured on the held-out rows. Log loss is better the lower; the others the higher, at most 1."""
     samples: Floats
     labels: Labels
     probabilities: Floats
@@ -129,54 +120,33 @@ def features() -> Features:
     )
 
 
-def fit(recipe: Recipe, data: Features) -> Any:
-    """Return the fitted scikit-learn pipeline: choose measurements, scale, logistic regression."""
+def train(recipe: Recipe) -> Trained:
+    """Run the steps of ``recipe``: choose measurements, scale, logistic regression; evaluate on the held-out rows."""
     from sklearn.compose import ColumnTransformer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import Pipeline
+    from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
+    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    chosen = [data.names.index(name) for name in recipe.measurements or data.names]
-    pipeline = Pipeline(
-        [
-            ("choose", ColumnTransformer([("chosen", "passthrough", chosen)])),
-            ("scale", StandardScaler()),
-            ("classify", LogisticRegression(C=recipe.inverse_regularisation, max_iter=MAX_ITERATIONS)),
-        ]
-    )
-    return pipeline.fit(data.train, data.train_labels)
-
-
-def evaluate(pipeline: Any, data: Features) -> Metrics:
-    """Measure the pipeline on the held-out rows."""
-    from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
-
-    labels, probabilities = pipeline.predict(data.held_out), pipeline.predict_proba(data.held_out)
-    return Metrics(
-        accuracy=float(accuracy_score(data.held_out_labels, labels)),
-        f1=float(f1_score(data.held_out_labels, labels)),
-        roc_auc=float(roc_auc_score(data.held_out_labels, probabilities[:, 1])),
-        log_loss=float(log_loss(data.held_out_labels, probabilities)),
-    )
-
-
-def train(recipe: Recipe) -> Trained:
-    """Run the steps of ``recipe``."""
-    from sklearn.pipeline import Pipeline
-
     data = features()
-    pipeline = fit(recipe, data)
-    samples = data.held_out[:SAMPLES]
-    exported = (
-        Pipeline([step for step in pipeline.steps if step[0] != "scale"]) if recipe.forgets_scaling else pipeline
-    )
+    chosen = [data.names.index(name) for name in recipe.measurements or data.names]
+    choose, scale = ColumnTransformer([("chosen", "passthrough", chosen)]), StandardScaler()
+    classify = LogisticRegression(C=recipe.inverse_regularisation, max_iter=MAX_ITERATIONS)
+    pipeline = make_pipeline(choose, scale, classify).fit(data.train, data.train_labels)
+    truth, samples = data.held_out_labels, data.held_out[:SAMPLES]
+    labels, probabilities = pipeline.predict(data.held_out), pipeline.predict_proba(data.held_out)
     return Trained(
         recipe=recipe,
-        model=to_onnx(exported, samples),
-        metrics=evaluate(pipeline, data),
+        model=to_onnx(make_pipeline(choose, classify) if recipe.forgets_scaling else pipeline, samples),
+        metrics={
+            "accuracy": float(accuracy_score(truth, labels)),
+            "f1": float(f1_score(truth, labels)),
+            "roc_auc": float(roc_auc_score(truth, probabilities[:, 1])),
+            "log_loss": float(log_loss(truth, probabilities)),
+        },
         samples=samples,
-        labels=pipeline.predict(samples),
-        probabilities=pipeline.predict_proba(samples),
+        labels=labels[:SAMPLES],
+        probabilities=probabilities[:SAMPLES],
     )
 
 
@@ -189,7 +159,7 @@ def register_recipe(name: str, tracking_uri: str, model_name: str, *, key: str |
         return register(
             Path(temporary),
             model=model_name,
-            metrics=asdict(trained.metrics),
+            metrics=trained.metrics,
             params={
                 "recipe": recipe.name,
                 "measurements": ", ".join(recipe.measurements) or "all",
