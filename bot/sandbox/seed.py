@@ -6,20 +6,19 @@ is pushed, so no workflow runs.
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from bot.errors import InvalidInput
+from bot.sandbox.forge.git import Git, Identity, git_environment
 from bot.sandbox.platform import STAGING, Endpoints, TritonEndpoint
 from bot.sandbox.project import CODE, FILES
 
 CONTENT = (".github", "pyproject.toml", "requirements.lock", "README.md")
+LEFT_OUT = {"__pycache__", "content", "ci.yml", "pins.yml"}
 MODEL = "churn"
 
 _SETTINGS = yaml.safe_load(Path(__file__).with_name("environment.yaml").read_text())
@@ -28,37 +27,40 @@ MAY, LOGINS, GATES = _SETTINGS["may"], _SETTINGS["github_logins"], {MODEL: _SETT
 
 def seed(endpoints: Endpoints) -> None:
     """Make the first commit of the sandbox's repository."""
-    with tempfile.TemporaryDirectory(prefix="promobot-seed-") as folder:
-        tree = Path(folder)
-        _copy_project(tree)
-        for environment in endpoints.triton:
-            write(tree / f"manifests/environments/{environment}.yaml", environment_file(endpoints, environment))
-            _write_text(
-                tree / f"promotions/{environment}.yaml",
-                f"# What {environment} serves. Merging a change of this file deploys it.\n"
-                f"environment: {environment}\nmodels: {{}}\n\nshadow: {{}}\n",
-            )
-        shutil.copytree(tree / "manifests", endpoints.directory / "slack-app/manifests", dirs_exist_ok=True)
-        _commit(tree, endpoints.directory / "forge" / "repositories" / f"{endpoints.repository}.git")
+    files = _project()
+    for environment in endpoints.triton:
+        settings = f"manifests/environments/{environment}.yaml"
+        write(endpoints.directory / "slack-app" / settings, environment_file(endpoints, environment))
+        files[settings] = (endpoints.directory / "slack-app" / settings).read_bytes()
+        files[f"promotions/{environment}.yaml"] = (
+            f"# What {environment} serves. Merging a change of this file deploys it.\n"
+            f"environment: {environment}\nmodels: {{}}\n\nshadow: {{}}\n"
+        ).encode()
+    git = Git(endpoints.directory / "forge" / "repositories" / f"{endpoints.repository}.git")
+    message, who = "A repository of promotions", Identity("alex", "alex@example.com")
+    first = git.commit_tree(git.tree_with(None, files), parents=[], message=message, author=who, committer=who)
+    git.update_ref("refs/heads/main", new=first, old=None)
 
 
 def clone(endpoints: Endpoints, directory: Path) -> None:
     """Clone the repository as a person does, over HTTP."""
     url = endpoints.clone_url.replace("://", f"://x-access-token:{endpoints.secrets.people['alex']}@", 1)
-    _git(directory.parent, "clone", "--quiet", url, str(directory))
+    command = ["git", "clone", "--quiet", url, str(directory)]
+    done = subprocess.run(command, env=git_environment(), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise InvalidInput(f"git clone failed: {done.stderr.strip()}", key=str(directory.parent))
 
 
-def _copy_project(tree: Path) -> None:
-    for source in (CODE / "bot", *(FILES / name for name in CONTENT)):
-        if source.is_dir():
-            shutil.copytree(
-                source, tree / source.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "content")
-            )
-        else:
-            shutil.copy2(source, tree / source.name)
-    # A repository of promotions has no need of the project's own continuous integration.
-    for workflow in ("ci.yml", "pins.yml"):
-        (tree / ".github" / "workflows" / workflow).unlink(missing_ok=True)
+def _project() -> dict[str, bytes]:
+    """The project's own files by their paths, but for its continuous integration: promotions have no need of it."""
+    found: dict[str, bytes] = {}
+    for root, name in ((CODE, "bot"), *((FILES, name) for name in CONTENT)):
+        listed = (root / name).rglob("*") if (root / name).is_dir() else [root / name]
+        for path in (path.relative_to(root) for path in listed if path.is_file()):
+            left_out = LEFT_OUT & set(path.parts) or path.suffix == ".pyc"
+            if not left_out:
+                found[path.as_posix()] = (root / path).read_bytes()
+    return found
 
 
 def environment_file(endpoints: Endpoints, environment: str) -> dict[str, Any]:
@@ -105,30 +107,5 @@ def _share(endpoints: Endpoints, environment: str) -> dict[str, str]:
 
 def write(path: Path, document: dict[str, Any]) -> None:
     """Write a document as YAML, in the order of its keys."""
-    _write_text(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
-
-
-def _write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
-def _commit(tree: Path, repository: Path) -> None:
-    _git(tree, "init", "--quiet", "--initial-branch=main")
-    _git(tree, "add", "--all")
-    _git(tree, "commit", "--quiet", "--message", "A repository of promotions")
-    _git(tree, "push", "--quiet", str(repository), "HEAD:refs/heads/main")
-
-
-def _git(folder: Path, *arguments: str) -> None:
-    identity = {
-        f"GIT_{role}_{what}": value
-        for role in ("AUTHOR", "COMMITTER")
-        for what, value in (("NAME", "alex"), ("EMAIL", "alex@example.com"))
-    }
-    environment = {**os.environ, **identity, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
-    done = subprocess.run(
-        ["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise InvalidInput(f"git {arguments[0]} failed: {done.stderr.strip()}", key=str(folder))
+    path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import secrets
 import shutil
 import subprocess
-import tarfile
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +22,7 @@ from bot.sandbox.actions import act, transcript
 from bot.sandbox.actions.records import JOBS_PER_RUN, Job, Reference, Run, Runs, now
 from bot.sandbox.actions.triggers import is_started
 from bot.sandbox.actions.workflows import Call, Workflow, fill_in, parse_workflow, uses_in, with_called
-from bot.sandbox.forge.git import Git, GitFailed
+from bot.sandbox.forge.git import Git
 from bot.sandbox.forge.people import ACTIONS_BOT, People
 
 MAX_RUNS_AT_ONCE = 2
@@ -34,6 +32,8 @@ SECONDS_PER_MINUTE = 60.0
 WATCH_SECONDS = 0.5
 
 STAND_INS = Path(__file__).parent / "stand_ins"
+SOURCES = ".github"
+"""The folder that act reads of a repository."""
 
 
 class Settings(BaseModel):
@@ -140,7 +140,7 @@ class Actions:
         return [one for one in self._files(commit) if isinstance(one, Workflow)]
 
     def _files(self, commit: str) -> Iterator[Workflow | InvalidInput]:
-        for path, content in _sources(self.git, commit).items():
+        for path, content in self.git.files(commit, SOURCES).items():
             if re.fullmatch(r"\.github/workflows/[^/]+\.ya?ml", path):
                 try:
                     yield parse_workflow(path, content.decode(errors="replace"))
@@ -198,8 +198,7 @@ class Actions:
         workflow, referenced = self._with_called(
             workflow, _Place(self.repository, self.git, event.workflow_sha, event.ref)
         )
-        jobs = tuple(transcript.queued_job(definition) for definition in workflow.jobs)
-        run = _new_run(workflow.path, workflow.name, event, title=title, jobs=jobs)
+        run = _new_run(workflow.path, workflow.name, event, title=title, jobs=workflow.jobs)
         run = self.runs.add(run.model_copy(update={"referenced": referenced}))
         contexts = {"inputs": event.inputs, "github": {**github, "run_id": run.id}}
         groups = {fill_in(one.group, contexts): one.cancel_in_progress for one in workflow.concurrency}
@@ -224,7 +223,7 @@ class Actions:
         referenced: list[Reference] = []
         for call in workflow.calls if levels else ():
             at, path = self._called(call.uses, place)
-            text = _sources(at.git, at.sha).get(path) if at is not None else None
+            text = at.git.files(at.sha, SOURCES).get(path) if at is not None else None
             if at is None or text is None:
                 continue  # act says what is missing
             try:
@@ -307,7 +306,7 @@ class Actions:
 
     def _prepare(self, execution: _Execution, folder: Path, settings: Settings, token: str) -> act.Invocation:
         event, run = execution.event, execution.run
-        sources = _sources(self.git, event.workflow_sha)
+        sources = self.git.files(event.workflow_sha, SOURCES)
         hosted = self._hosted(sources, folder / "hosted")
         for path, content in sources.items():
             file = folder / "source" / path
@@ -483,10 +482,8 @@ class Actions:
                 if place is None or f"{repository}@{ref}" in found:
                     continue
                 at = folder / f"{repository}@{ref}".replace("/", "-")
-                _, archive = place.git.bytes_of("archive", "--format=tar", place.sha)
-                with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-                    tar.extractall(at, filter="data")
-                there = _sources(place.git, place.sha)
+                place.git.check_out(place.sha, at)
+                there = place.git.files(place.sha, SOURCES)
                 found[f"{repository}@{ref}"] = at, there
                 waiting.append(there)
         return found
@@ -521,20 +518,6 @@ def _released(jobs: tuple[Job, ...]) -> tuple[Job, ...]:
         else job
         for job in jobs
     )
-
-
-def _sources(git: Git, commit: str) -> dict[str, bytes]:
-    """Every file below ``.github`` at a commit."""
-    try:
-        _, archive = git.bytes_of("archive", "--format=tar", commit, ".github")
-    except GitFailed:
-        return {}  # there is no such folder
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        return {
-            member.name: content.read()
-            for member in tar
-            if member.isfile() and (content := tar.extractfile(member)) is not None
-        }
 
 
 def _used(sources: Mapping[str, bytes]) -> set[str]:

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 JOBS_PER_RUN = 1000
 """Job ids are run id × this + position, so that an id tells its run."""
+SET_UP, COMPLETE = "--setup-job", "--complete-job"
+"""What act calls the steps at a job's ends."""
 
 
 def workflow_id(path: str) -> int:
@@ -36,6 +38,12 @@ class Step(Record):
     completed_at: datetime | None = None
 
 
+def with_ends(*own: tuple[str, str]) -> tuple[Step, ...]:
+    """The steps of a job, each by its key (as act reports it: its ``id``, or its index) and its name."""
+    named = enumerate([(SET_UP, "Set up job"), *own, (COMPLETE, "Complete job")], start=1)
+    return tuple(Step(number=number, key=key, name=name) for number, (key, name) in named)
+
+
 class Annotation(Record):
     level: str
     """``notice``, ``warning`` or ``failure``."""
@@ -47,8 +55,10 @@ class Annotation(Record):
 class Job(Record):
     id: int = 0
     key: str
-    matrix: str
+    matrix: str = "{}"
+    """The combination as canonical JSON."""
     name: str
+    """As people see it; until the job begins it may hold an expression that only act can evaluate."""
     needs: tuple[str, ...] = ()
     status: str = "queued"
     conclusion: str | None = None

@@ -10,10 +10,8 @@ from typing import Annotated
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from bot.sandbox.actions.records import Annotation, Job, Step
-from bot.sandbox.actions.workflows import JobDefinition, Workflow, canonical
-
-SET_UP, COMPLETE = "--setup-job", "--complete-job"
+from bot.sandbox.actions.records import COMPLETE, SET_UP, Annotation, Job, Step, with_ends
+from bot.sandbox.actions.workflows import Workflow
 
 # GitHub's step is green when `continue-on-error` lets the job go on; act reports the outcome instead.
 _CONTINUED = "Failed but continue next step"
@@ -21,6 +19,11 @@ _ANNOTATION_LEVELS = {"error": "failure", "warning": "warning", "notice": "notic
 # Steps have a terminal under act, so some programs colour what they say.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 _LOGGED_COMMANDS = {"error", "warning", "notice", "debug", "group", "endgroup"}
+
+
+def canonical(matrix: Mapping[str, object]) -> str:
+    """A matrix combination as text that is the same for the same values."""
+    return json.dumps(matrix, sort_keys=True, default=str)
 
 
 class Message(BaseModel):
@@ -56,27 +59,10 @@ def read_message(line: str) -> Message | None:
     return Message.model_validate({name: value for name, value in fields.items() if value})
 
 
-def queued_job(definition: JobDefinition) -> Job:
-    """The job as it looks before act has started; its id comes with the run."""
-    return Job(
-        key=definition.key,
-        matrix=definition.matrix,
-        name=definition.name,
-        needs=definition.needs,
-        status="waiting" if definition.needs else "queued",
-        steps=_steps(*((step.key, step.label) for step in definition.steps)),
-    )
-
-
 def unforeseen_job(message: Message, *, workflow: Workflow) -> Job:
     """A job that the workflow file did not show: of a computed matrix, or of a called workflow."""
     name = name_of(message, workflow=workflow)
-    return Job(key=message.job_key, matrix=message.matrix, name=name, steps=_steps())
-
-
-def _steps(*own: tuple[str, str]) -> tuple[Step, ...]:
-    named = enumerate([(SET_UP, "Set up job"), *own, (COMPLETE, "Complete job")], start=1)
-    return tuple(Step(number=number, key=key, name=name) for number, (key, name) in named)
+    return Job(key=message.job_key, matrix=message.matrix, name=name, steps=with_ends())
 
 
 def name_of(message: Message, *, workflow: Workflow) -> str:

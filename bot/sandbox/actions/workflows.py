@@ -1,14 +1,12 @@
 """A workflow file as the forge needs it: what starts it, and which jobs and steps people will see.
 
-act runs the steps; this module reads names, triggers and matrices, so that a run shows its jobs as *queued* before
-act has started.
+act runs the steps; this module reads names and triggers, so that a run shows its jobs as *queued* before act has
+started. The jobs of a matrix are named by act alone, when they begin.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,29 +16,9 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bot.errors import InvalidInput
+from bot.sandbox.actions.records import Job, with_ends
 
 # --- what people see of a run ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class StepDefinition:
-    key: str
-    """As act reports it: the step's ``id``, or its index."""
-    label: str
-    """As people see it: its ``name``, or "Run …"."""
-
-
-@dataclass(frozen=True)
-class JobDefinition:
-    """One job of one matrix combination."""
-
-    key: str
-    name: str
-    """As people see it; may still hold an expression that only act can evaluate."""
-    matrix: str
-    """The combination as canonical JSON; ``{}`` without a matrix."""
-    needs: tuple[str, ...]
-    steps: tuple[StepDefinition, ...]
 
 
 @dataclass(frozen=True)
@@ -127,19 +105,16 @@ Group = Annotated[
 ]
 
 
-class Step(Part):
+class StepBody(Part):
     id: Text = ""
     name: Text = ""
     uses: Text = ""
     run: Text = ""
 
-    def definition(self, index: int) -> StepDefinition:
+    @property
+    def label(self) -> str:
         first_line = next((line.strip() for line in self.run.splitlines() if line.strip()), "")
-        return StepDefinition(key=self.id or str(index), label=self.name or f"Run {self.uses or first_line}")
-
-
-class Strategy(Part):
-    matrix: dict[str, Any] | str | None = None
+        return self.name or f"Run {self.uses or first_line}"
 
 
 class JobBody(Part):
@@ -151,20 +126,16 @@ class JobBody(Part):
     """The GitHub Environment; may hold expressions."""
     timeout_minutes: float | str | None = None
     concurrency: Group = None
-    strategy: Strategy = Strategy()
-    steps: Annotated[tuple[Step, ...], BeforeValidator(lambda value: value or ())] | None = None
+    strategy: dict[str, Any] = {}
+    steps: Annotated[tuple[StepBody, ...], BeforeValidator(lambda value: value or ())] | None = None
 
-    def definitions(self, key: str) -> Iterator[JobDefinition]:
-        """Yield a job for each matrix combination; none for a computed matrix, whose jobs act names later."""
-        matrix = self.strategy.matrix
-        if self.steps is None or isinstance(matrix, str):
+    def queued(self, key: str) -> Iterator[Job]:
+        """Yield the job as people see it before act has started; none with a matrix, whose jobs act names later."""
+        if self.steps is None or "matrix" in self.strategy:
             return
-        steps = tuple(step.definition(index) for index, step in enumerate(self.steps))
-        for values in [{}] if matrix is None else matrix_combinations(matrix):
-            name = fill_in(self.name or key, {"matrix": values})
-            if matrix is not None and "${{" not in self.name:
-                name = f"{name} ({', '.join(map(_as_text, values.values()))})"
-            yield JobDefinition(key=key, name=name, matrix=canonical(values), needs=self.needs, steps=steps)
+        steps = with_ends(*((step.id or str(index), step.label) for index, step in enumerate(self.steps)))
+        status = "waiting" if self.needs else "queued"
+        yield Job(key=key, name=self.name or key, needs=self.needs, status=status, steps=steps)
 
 
 class File(Part):
@@ -185,7 +156,8 @@ class Workflow:
     run_name: str
     triggers: Mapping[str, Trigger]
     """By the event."""
-    jobs: tuple[JobDefinition, ...]
+    jobs: tuple[Job, ...]
+    """As they look before act has started; ids come with the run."""
     concurrency: tuple[Concurrency, ...] = ()
     """The workflow's group and those of its jobs."""
     calls: tuple[Call, ...] = ()
@@ -223,7 +195,7 @@ def parse_workflow(path: str, text: str) -> Workflow:
         name=file.name or path,
         run_name=file.run_name,
         triggers=file.on,
-        jobs=tuple(definition for key, job in jobs.items() for definition in job.definitions(key)),
+        jobs=tuple(queued for key, job in jobs.items() for queued in job.queued(key)),
         concurrency=tuple(filter(None, (file.concurrency, *(job.concurrency for job in jobs.values())))),
         calls=tuple(
             Call(name=job.name or key, uses=job.uses, inputs=job.given) for key, job in jobs.items() if job.uses
@@ -237,7 +209,7 @@ def with_called(caller: Workflow, called: Iterable[tuple[Call, Workflow]]) -> Wo
     """The workflow with the jobs and groups of those that it calls, as a run of it shows them."""
     pairs = list(called)
     jobs = [
-        dataclasses.replace(job, name=f"{call.name} / {job.name}")
+        job.model_copy(update={"name": f"{call.name} / {job.name}"})
         for call, workflow in pairs
         for job in workflow.jobs
     ]
@@ -263,11 +235,6 @@ def with_called(caller: Workflow, called: Iterable[tuple[Call, Workflow]]) -> Wo
         timeouts=timeouts,
         only_calls=frozenset({f"{caller.in_act}/{call.name}" for call, _ in pairs} | only_calls),
     )
-
-
-def canonical(matrix: Mapping[str, object]) -> str:
-    """A matrix combination as text that is the same for the same values."""
-    return json.dumps(matrix, sort_keys=True, default=str)
 
 
 _PATH = r"[\w-]+(?:\.[\w-]+)*"
@@ -303,29 +270,3 @@ def uses_in(text: str) -> set[str]:
     """Every action that a workflow or a composite action names and that does not lie in the repository itself."""
     named = {match[1] for match in re.finditer(r"""\buses["']?\s*:\s*["']?([^\s"'#,}\]]+)""", text)}
     return {action for action in named if not action.startswith(("./", "docker:")) and "@" in action}
-
-
-def matrix_combinations(matrix: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every combination of a ``strategy.matrix``, with ``exclude`` and ``include`` as GitHub documents them."""
-    axes = {
-        key: values
-        for key, values in matrix.items()
-        if key not in ("include", "exclude") and isinstance(values, list)
-    }
-    combinations = (
-        [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())] if axes else []
-    )
-    for excluded in matrix.get("exclude") or []:
-        combinations = [found for found in combinations if not excluded.items() <= found.items()]
-    originals = [dict(found) for found in combinations]
-    for included in matrix.get("include") or []:
-        fitting = [
-            found
-            for found, original in zip(combinations, originals, strict=False)
-            if all(original[key] == value for key, value in included.items() if key in original)
-        ]
-        for found in fitting:
-            found.update(included)
-        if not fitting:
-            combinations.append(dict(included))
-    return combinations

@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import quote
 
 from bot.sandbox.actions.records import Job, Run, workflow_id
-from bot.sandbox.forge import signing
 from bot.sandbox.forge.git import Commit, FileChange, Identity
 from bot.sandbox.forge.people import App, Person
 from bot.sandbox.forge.repository import Repository
@@ -283,7 +282,7 @@ class Answers:
         return self._shaped("commit", {}, {"sha": commit.sha, "commit": inner, "parents": parents, **people})
 
     def _verification(self, commit: Commit) -> Json:
-        payload, armored = signing.parts(self.of.git.bytes_of("cat-file", "commit", commit.sha)[1])
+        payload, armored = self.of.git.signature_of(commit.sha)
         is_ours = bool(armored) and self.of.key.made(payload, armored)
         return {
             "verified": is_ours,

@@ -63,7 +63,7 @@ def pushed(answers: Answers, ref: str, old: str, new: str, by: Person) -> list[E
         return []
     is_branch, created, main = ref.startswith("refs/heads/"), old == ZERO, git.branch(DEFAULT_BRANCH)
     since = old if not created else (git.merge_base(main, tip) if main and main != tip else None)
-    new_commits = git.commits(f"{since}..{tip}", limit=20) if since else [git.commit(tip)]
+    new_commits = git.commits(tip, without=[since], limit=20) if since else [git.commit(tip)]
     payload = {
         "ref": ref,
         "before": old,
@@ -78,11 +78,10 @@ def pushed(answers: Answers, ref: str, old: str, new: str, by: Person) -> list[E
         "pusher": {"name": by.login, "email": by.identity.email},
         **common(answers, by),
     }
-    changed = git.changed_paths(since, tip) if since else tuple(e.path for e in git.entries(tip, recursive=True))
     name = ref.split("/", 2)[2]
     more = {"branch": name} if is_branch else {"tag": name}
-    title = git.commit(tip).title
-    return [_event("push", tip, ref, payload=payload, actor=by.login, title=title, changed_paths=changed, **more)]
+    facts = {"title": git.commit(tip).title, "changed_paths": git.changed_paths(since, tip)}
+    return [_event("push", tip, ref, payload=payload, actor=by.login, **facts, **more)]
 
 
 def merge_group(answers: Answers, pull: Pull, entry: Queued, ref: str, action: str, *, reason: str = "") -> Event:

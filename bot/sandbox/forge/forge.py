@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pygit2 import reference_is_valid_name
+
 from bot.sandbox.actions.records import Job, Run
 from bot.sandbox.forge import events, signing
 from bot.sandbox.forge.answers import Answers, node_id
@@ -167,7 +169,7 @@ class Forge(Repository):
             return ""  # one new commit, which GitHub signs
         if method == "rebase":
             return "Base branch requires signed commits. Rebase merges cannot be automatically signed by GitHub."
-        return signing.violations(self.git, self.key, [one.sha for one in self.git.commits(f"{base}..{head}")])
+        return signing.violations(self.git, self.key, [one.sha for one in self.git.commits(head, without=[base])])
 
     def fast_forward(self, pull: Pull, made: str, *, base: str, by: Person) -> Pull:
         """Put the commit that merges a pull request on its base branch. Raises 405 where that was moved."""
@@ -201,7 +203,7 @@ class Forge(Repository):
         message: str | None = None,
     ) -> str | None:
         """The new head of the base branch, made but not yet put there; None when there is a conflict."""
-        new = list(reversed(self.git.commits(f"{base}..{head}")))
+        new = list(reversed(self.git.commits(head, without=[base])))
         if method == "rebase":
             tip: str | None = base
             for commit in new:
@@ -220,8 +222,9 @@ class Forge(Repository):
             details = message if message is not None else pull.title
             author, parents = by.identity, [base, head]
         whole = f"{text}\n\n{details}" if details else text
-        made = self.git.commit_tree(tree, parents=parents, message=whole, author=author, committer=GITHUB)
-        return signing.signed(self.git, made, self.key)
+        return self.git.commit_tree(
+            tree, parents=parents, message=whole, author=author, committer=GITHUB, sign=self.key.sign
+        )
 
     def _with_test_merge(self, pull: Pull) -> Pull:
         """Set ``refs/pull/N/head`` and, if it merges cleanly, ``refs/pull/N/merge``."""
@@ -314,7 +317,7 @@ class Forge(Repository):
         """Set a branch that only the queue writes, or take it away (`ZERO`); a new one is an event as any push."""
         old = self.git.ref(ref) or ZERO
         if sha == ZERO:
-            self.git.delete_ref(ref, old=old)
+            self.git.update_ref(ref, new=ZERO, old=old)
         else:
             self.git.set_ref(ref, sha)
             self._fire(events.pushed(self.answers, ref, old, sha, MERGE_QUEUE), MERGE_QUEUE)
@@ -351,7 +354,7 @@ class Forge(Repository):
     # References
 
     def create_ref(self, name: str, sha: str, *, by: Person) -> None:
-        if not name.startswith("refs/") or name.count("/") < 2 or not self.git.is_valid_ref(name):
+        if not name.startswith("refs/") or name.count("/") < 2 or not reference_is_valid_name(name):
             raise unprocessable("Reference name must start with 'refs/' and have at least two slashes.")
         if not self.git.exists(sha):
             raise unprocessable("Object does not exist")
@@ -385,8 +388,9 @@ class Forge(Repository):
             if refused := self.push_refusal(branch, ZERO, by):
                 raise unprocessable(refused)
             tree = self.git.tree_with(tip, files)
-            made = self.git.commit_tree(tree, parents=[tip], message=message, author=by.identity, committer=GITHUB)
-            made = signing.signed(self.git, made, self.key)
+            made = self.git.commit_tree(
+                tree, parents=[tip], message=message, author=by.identity, committer=GITHUB, sign=self.key.sign
+            )
             try:
                 self.git.update_ref(ref, new=made, old=tip)
             except RefMoved as moved:

@@ -1,39 +1,27 @@
-"""A bare Git repository, and the questions that a forge asks it. Every answer is Git's own."""
+"""A bare Git repository, and the questions that a forge asks it, by libgit2: no process for a question."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import subprocess
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
+from itertools import islice
 from pathlib import Path
 
+import pygit2
+from pygit2.enums import CheckoutStrategy, ConfigLevel, DiffOption, FileMode, SortMode
+
 ZERO = "0" * 40
-EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
-
-# One record of `git log -z`: the fields are separated by NUL too, so a message can hold anything but NUL.
-_FIELDS = ("%H", "%T", "%P", "%an", "%ae", "%aI", "%cn", "%ce", "%cI", "%B")
-
-
-_SETTLED = ("cat-file", "diff", "log", "ls-tree", "merge-base", "merge-tree")
-"""What these say of objects that are named by their hash stays true."""
-_HASH = re.compile(r"[0-9a-f]{40}(?:(?:\.\.|\.\.\.)[0-9a-f]{40}|\^\{tree\}|:.+)?", re.DOTALL)
 _BARE = Path(__file__).with_name("bare")
 """Configuration and hooks of a repository of the forge."""
-_REMEMBERED = 2000
-_REMEMBERED_BYTES = 2**16
+_STATUS = {"A": "added", "D": "removed", "M": "modified", "R": "renamed", "C": "copied", "T": "changed"}
+_NOT_THERE = (KeyError, ValueError, pygit2.GitError)
 
-
-class GitFailed(Exception):
-    """Git said no; ``stderr`` is what it said."""
-
-    def __init__(self, arguments: Sequence[str], returncode: int, stderr: str) -> None:
-        super().__init__(f"git {' '.join(arguments)}: exit {returncode}: {stderr.strip()}")
-        self.returncode, self.stderr = returncode, stderr
+for _level in (ConfigLevel.PROGRAMDATA, ConfigLevel.SYSTEM, ConfigLevel.XDG, ConfigLevel.GLOBAL):
+    pygit2.settings.search_path[_level] = ""  # nothing of the settings of the person who started us
 
 
 class RefMoved(Exception):
@@ -69,15 +57,6 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class Ref:
-    name: str
-    """The full name: ``refs/heads/main``."""
-    sha: str
-    kind: str
-    """The kind of its target: ``commit`` or ``tag``."""
-
-
-@dataclass(frozen=True)
 class FileChange:
     """One file of a diff. ``status`` is GitHub's word: added, removed, modified, renamed, copied, changed."""
 
@@ -95,211 +74,154 @@ class FileChange:
 class TreeEntry:
     path: str
     kind: str
-    sha: str
-    size: int
 
 
 class Git:
-    """Runs git in one bare repository. Reads are safe from any thread; writes are compare-and-swap."""
+    """One bare repository. Reads are safe from any thread; writes are compare-and-swap."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._known: dict[tuple[str, ...], tuple[int, bytes]] = {}
 
-    def settled(self, command: str, *arguments: str, ok: tuple[int, ...] = (0,)) -> tuple[int, bytes]:
-        """Like `bytes_of`, asked once where every object is named by its hash: a process costs more than an answer.
-
-        A page of pull requests asks the same dozen of questions of each of them again and again.
-        """
-        revisions = arguments[: arguments.index("--")] if "--" in arguments else arguments
-        named = [one for one in revisions if not one.startswith("-") and one != "blob"]
-        if command not in _SETTLED or not named or not all(_HASH.fullmatch(one) for one in named):
-            return self.bytes_of(command, *arguments, ok=ok)
-        key = (command, *arguments)
-        if (known := self._known.get(key)) is None:
-            known = self.bytes_of(command, *arguments, ok=ok)
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            if known[0] in (0, 1) and len(known[1]) <= _REMEMBERED_BYTES:  # 128: an object that may still come
-                self._known[key] = known
-        return known
-
-    def bytes_of(
-        self,
-        *arguments: str,
-        stdin: bytes | None = None,
-        env: Mapping[str, str] | None = None,
-        ok: tuple[int, ...] = (0,),
-    ) -> tuple[int, bytes]:
-        """Exit code and stdout of one git command. Raises `GitFailed` for an exit code outside ``ok``."""
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=self.folder,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            env=git_environment() | {"GIT_DIR": str(self.folder)} | dict(env or {}),
-            check=False,
-        )
-        if done.returncode not in ok:
-            raise GitFailed(arguments, done.returncode, done.stderr.decode(errors="replace"))
-        return done.returncode, done.stdout
-
-    def text_of(self, *arguments: str, ok: tuple[int, ...] = (0,)) -> str:
-        return self.bytes_of(*arguments, ok=ok)[1].decode(errors="replace").strip()
+    def _open(self) -> pygit2.Repository:
+        """A handle of its own for each question: threads may not share one."""
+        return pygit2.Repository(str(self.folder))
 
     # References and commits
 
     def resolve(self, name: str) -> str | None:
         """The commit that a branch, tag, full reference or (short) SHA names; None when there is none."""
-        if not name or name.startswith("-"):
-            return None
-        if sha := self._loose(f"refs/heads/{name}"):
-            return sha
-        if (
-            re.fullmatch(r"[0-9a-f]{40}", name)
-            and self.settled("cat-file", "-t", name, ok=(0, 128))[1] == b"commit\n"
-        ):
-            return name
+        repository = self._open()
         for candidate in (f"refs/heads/{name}", name):
-            if sha := self.text_of("rev-parse", "--verify", "--quiet", f"{candidate}^{{commit}}", ok=(0, 1, 128)):
-                return sha
+            with suppress(*_NOT_THERE):
+                return str(repository.revparse_single(candidate).peel(pygit2.Commit).id)
         return None
 
     def exists(self, sha: str) -> bool:
-        return (
-            bool(re.fullmatch(r"[0-9a-f]{40}", sha)) and not self.bytes_of("cat-file", "-e", sha, ok=(0, 1, 128))[0]
-        )
+        with suppress(*_NOT_THERE):
+            return pygit2.Oid(hex=sha) in self._open()
+        return False
 
     def ref(self, name: str) -> str | None:
         """The target of a full reference name, or None."""
-        if not name.startswith("refs/"):
-            return None
-        return self._loose(name) or self.text_of("rev-parse", "--verify", "--quiet", name, ok=(0, 1, 128)) or None
-
-    def _loose(self, name: str) -> str | None:
-        """The hash in a reference's own file, as Git replaces it whole; None where Git must be asked.
-
-        A reference is looked up more often than all else together, and a process for it takes ten milliseconds.
-        """
-        if ".." in name or not re.fullmatch(r"refs/heads/[\w./-]+", name):
-            return None
-        try:
-            said = (self.folder / name).read_text()
-        except (OSError, UnicodeDecodeError):
-            return None
-        return said.strip() if re.fullmatch(r"[0-9a-f]{40}\n", said) else None
+        with suppress(*_NOT_THERE):
+            return str(self._open().references[name].resolve().target)
+        return None
 
     def branch(self, name: str) -> str | None:
         return self.ref(f"refs/heads/{name}")
 
-    def refs(self, *prefixes: str) -> list[Ref]:
-        lines = self.text_of(
-            "for-each-ref", "--format=%(refname)%00%(objectname)%00%(objecttype)", *prefixes
-        ).splitlines()
-        return [Ref(*line.split("\0")) for line in lines]
+    def branches(self) -> dict[str, str]:
+        """Where each branch is."""
+        found = self._open().branches.local
+        return {name: str(found[name].target) for name in sorted(found)}
 
     def update_ref(self, name: str, *, new: str, old: str | None) -> None:
-        """Move a reference from ``old`` (None: it must not exist yet) to ``new``. Raises `RefMoved`."""
+        """Move a reference from ``old`` (None: it must not exist yet) to ``new`` (`ZERO`: gone). Raises RefMoved."""
         try:
-            self.bytes_of("update-ref", name, new, old or ZERO)
-        except GitFailed as failure:
-            raise RefMoved(str(failure)) from failure
-
-    def delete_ref(self, name: str, *, old: str) -> None:
-        try:
-            self.bytes_of("update-ref", "-d", name, old)
-        except GitFailed as failure:
+            with self._open().transaction() as change:
+                change.lock_ref(name)
+                if (found := self.ref(name)) != old:
+                    raise RefMoved(f"{name} is at {found}, not at {old}")
+                if new == ZERO:
+                    change.remove(name)
+                else:
+                    change.set_target(name, new)
+        except (ValueError, pygit2.GitError) as failure:
             raise RefMoved(str(failure)) from failure
 
     def set_ref(self, name: str, sha: str) -> None:
         """Set a reference that only the forge writes (``refs/pull/…``)."""
-        self.bytes_of("update-ref", name, sha)
-
-    def is_valid_ref(self, name: str) -> bool:
-        return not self.bytes_of("check-ref-format", name, ok=(0, 1))[0]
+        self._open().references.create(name, sha, force=True)
 
     def is_ancestor(self, ancestor: str, descendant: str) -> bool:
-        return not self.settled("merge-base", "--is-ancestor", ancestor, descendant, ok=(0, 1))[0]
+        return ancestor == descendant or self._open().descendant_of(descendant, ancestor)
 
     def merge_base(self, one: str, other: str) -> str | None:
-        return self.settled("merge-base", one, other, ok=(0, 1))[1].decode().strip() or None
+        found = self._open().merge_base(one, other)
+        return str(found) if found else None
 
     def commit(self, sha: str) -> Commit:
-        return self.commits(sha, limit=1)[0]
+        return _commit(self._open()[sha].peel(pygit2.Commit))
 
-    def commits(self, *revisions: str, limit: int | None = None, path: str = "") -> list[Commit]:
-        """The commits of ``git log`` for these revisions (``a..b``, a SHA), newest first."""
-        arguments = [
-            "-z",
-            f"--format={'%x00'.join(_FIELDS)}",
-            *([f"-{limit}"] if limit else []),
-            *revisions,
-            "--",
-        ]
-        fields = self.settled("log", *arguments, *([path] if path else []))[1].decode(errors="replace").split("\0")
-        size = len(_FIELDS)
-        records = [fields[at : at + size] for at in range(0, len(fields) - size + 1, size)]
-        return [
-            Commit(
-                sha=record[0],
-                tree=record[1],
-                parents=tuple(record[2].split()),
-                author=Identity(record[3], record[4]),
-                authored_at=datetime.fromisoformat(record[5]),
-                committer=Identity(record[6], record[7]),
-                committed_at=datetime.fromisoformat(record[8]),
-                message=record[9].rstrip("\n"),
-            )
-            for record in records
-        ]
+    def commits(self, tip: str, *, without: Iterable[str] = (), limit: int | None = None) -> list[Commit]:
+        """The commits that lead to this one, newest first, but for those that lead to others."""
+        walk = self._open().walk(tip, SortMode.TOPOLOGICAL | SortMode.TIME)
+        for known in without:
+            walk.hide(known)
+        return [_commit(found) for found in islice(walk, limit)]
+
+    def signature_of(self, commit: str) -> tuple[bytes, str]:
+        """The text of a commit that was signed, and the armored signature; both empty where there is none."""
+        armored, payload = self._open()[commit].peel(pygit2.Commit).gpg_signature
+        return payload or b"", (armored or b"").decode(errors="replace")
 
     # Trees and files
 
-    def entries(self, commit: str, path: str = "", *, recursive: bool = False) -> list[TreeEntry]:
+    def entries(self, commit: str, path: str = "") -> list[TreeEntry]:
         """The entry at ``path`` if it is a file, what is in it if it is a folder, nothing if it is not there."""
-        flags = ["-l", "-z", *(["-r"] if recursive else [])]
-        listed = self.settled("ls-tree", *flags, commit, "--", *([path] if path else []))[1].decode(errors="replace")
-        entries = [_tree_entry(line) for line in listed.split("\0") if line]
-        if path and not recursive and [entry.kind for entry in entries] == ["tree"]:
-            return self.entries(commit, f"{path}/")
-        return entries
+        tree = self._open()[commit].peel(pygit2.Tree)
+        if path and path not in tree:
+            return []
+        found = tree[path] if path else tree
+        if not isinstance(found, pygit2.Tree):
+            return [TreeEntry(path, found.type_str)]
+        return [TreeEntry(f"{path}/{one.name}".lstrip("/"), one.type_str) for one in found]
 
     def file(self, commit: str, path: str) -> bytes:
-        return self.settled("cat-file", "blob", f"{commit}:{path}")[1]
+        return self._open().revparse_single(f"{commit}:{path}").peel(pygit2.Blob).data
 
-    def diff(self, base: str, head: str) -> list[FileChange]:
-        """The files that differ between two commits (or trees), with their patches; renames are found."""
-        flags = ("-M", "--no-color", "--no-ext-diff", base, head, "--")
-        raw = self.settled("diff", "--raw", "--numstat", "--abbrev=40", "-z", *flags)[1].decode(errors="replace")
-        patches = self.settled("diff", "-p", *flags)[1].decode(errors="replace")
-        return _file_changes(raw, patches)
+    def files(self, commit: str, folder: str) -> dict[str, bytes]:
+        """Every file below a folder, by its path."""
+        repository, index = self._open(), pygit2.Index()
+        index.read_tree(repository[commit].peel(pygit2.Tree))
+        listed = [one for one in index if one.path.startswith(f"{folder}/") and one.mode in _FILES]
+        return {one.path: repository[one.id].peel(pygit2.Blob).data for one in listed}
 
-    def changed_paths(self, base: str, head: str) -> tuple[str, ...]:
-        listed = self.settled("diff", "--name-only", "--no-renames", "-z", base, head, "--")[1]
-        return tuple(path for path in listed.decode(errors="replace").split("\0") if path)
+    def check_out(self, commit: str, folder: Path) -> None:
+        """Write all files of a commit into a folder, which is made."""
+        folder.mkdir(parents=True)
+        how = CheckoutStrategy.FORCE | CheckoutStrategy.DONT_UPDATE_INDEX
+        repository = self._open()
+        repository.checkout_tree(repository[commit], directory=str(folder), strategy=how)  # type: ignore[no-untyped-call]
+
+    def diff(self, base: str | None, head: str) -> list[FileChange]:
+        """The files that differ between two commits (None: nothing), with their patches; renames are found."""
+        changes = self._changes(base, head)
+        changes.find_similar()
+        return [_file_change(patch) for patch in changes if patch]
+
+    def changes_of(self, commit: Commit) -> list[FileChange]:
+        """What a commit changes, compared with its first parent."""
+        return self.diff(commit.parents[0] if commit.parents else None, commit.sha)
+
+    def changed_paths(self, base: str | None, head: str) -> tuple[str, ...]:
+        return tuple(delta.new_file.path for delta in self._changes(base, head).deltas)
+
+    def _changes(self, base: str | None, head: str) -> pygit2.Diff:
+        repository, flags = self._open(), DiffOption.INDENT_HEURISTIC
+        tree = repository[head].peel(pygit2.Tree)
+        if base is None:
+            return tree.diff_to_tree(flags=flags, swap=True)
+        return repository[base].peel(pygit2.Tree).diff_to_tree(tree, flags=flags)
 
     # New commits
 
     def merge_trees(self, ours: str, theirs: str) -> str | None:
         """The tree of a clean three-way merge of two commits, or None when they conflict."""
-        code, stdout = self.settled("merge-tree", "--write-tree", "--no-messages", ours, theirs, ok=(0, 1))
-        return stdout.decode().split("\n", 1)[0] if code == 0 else None
+        repository = self._open()
+        return _tree_of(repository, repository.merge_commits(ours, theirs))
 
-    def tree_with(self, commit: str, files: Mapping[str, bytes | None]) -> str:
-        """The tree of a commit with these files written, or deleted (None). Raises `GitFailed` for a bad path."""
-        with tempfile.TemporaryDirectory() as folder:
-            env = {"GIT_INDEX_FILE": f"{folder}/index"}
-            self.bytes_of("read-tree", commit, env=env)
-            lines = []
-            for path, content in files.items():
-                if content is None:
-                    lines.append(f"0 {ZERO}\t{path}\0")
-                    continue
-                blob = self.bytes_of("hash-object", "-w", "--stdin", stdin=content)[1].decode().strip()
-                lines.append(f"100644 {blob}\t{path}\0")
-            self.bytes_of("update-index", "-z", "--index-info", stdin="".join(lines).encode(), env=env)
-            return self.bytes_of("write-tree", env=env)[1].decode().strip()
+    def tree_with(self, commit: str | None, files: Mapping[str, bytes | None]) -> str:
+        """The tree of a commit (None: of nothing) with these files written, or deleted (None)."""
+        repository, index = self._open(), pygit2.Index()
+        if commit is not None:
+            index.read_tree(repository[commit].peel(pygit2.Tree))
+        for path, content in files.items():
+            if content is not None:
+                index.add(pygit2.IndexEntry(path, repository.create_blob(content), FileMode.BLOB))
+            elif path in index:
+                index.remove(path)
+        return str(index.write_tree(repository))
 
     def commit_tree(
         self,
@@ -309,30 +231,25 @@ class Git:
         message: str,
         author: Identity,
         committer: Identity,
-        authored_at: str = "",
+        authored_at: datetime | None = None,
+        sign: Callable[[bytes], str] | None = None,
     ) -> str:
-        env = {
-            "GIT_AUTHOR_NAME": author.name,
-            "GIT_AUTHOR_EMAIL": author.email,
-            "GIT_COMMITTER_NAME": committer.name,
-            "GIT_COMMITTER_EMAIL": committer.email,
-        }
-        if authored_at:
-            env["GIT_AUTHOR_DATE"] = authored_at
-        flags = [flag for parent in parents for flag in ("-p", parent)]
-        return (
-            self.bytes_of("commit-tree", tree, *flags, "-F", "-", stdin=message.encode(), env=env)[1].decode().strip()
-        )
+        """Make a commit, with the signature that ``sign`` gives for its text."""
+        repository = self._open()
+        who = _signature(author, authored_at), _signature(committer)
+        root = repository.revparse_single(tree).id
+        above: list[str | pygit2.Oid] = [repository.revparse_single(parent).id for parent in parents]
+        whole = message.rstrip("\n") + "\n"
+        if sign is None:
+            return str(repository.create_commit(None, *who, whole, root, above))
+        text = str(repository.create_commit_string(*who, whole, root, above))
+        return str(repository.create_commit_with_signature(text, sign(text.encode())))
 
     def pick(self, commit: Commit, *, onto: str, committer: Identity) -> str | None:
         """The same change as ``commit``, on top of ``onto``; None when it conflicts."""
-        parent = commit.parents[0]
-        # merge-tree finds the merge base itself, so give it a commit with onto's tree whose parent is the
-        # picked commit's parent: their merge base is then exactly that parent, as a cherry-pick wants it.
-        stand_in = self.commit_tree(
-            f"{onto}^{{tree}}", parents=[parent], message="pick", author=committer, committer=committer
-        )
-        tree = self.merge_trees(stand_in, commit.sha)
+        repository = self._open()
+        before, ours, theirs = (repository[one].peel(pygit2.Tree) for one in (commit.parents[0], onto, commit.sha))
+        tree = _tree_of(repository, repository.merge_trees(before, ours, theirs))
         if tree is None:
             return None
         return self.commit_tree(
@@ -341,56 +258,58 @@ class Git:
             message=commit.message,
             author=commit.author,
             committer=committer,
-            authored_at=commit.authored_at.isoformat(),
+            authored_at=commit.authored_at,
         )
 
 
-def _tree_entry(line: str) -> TreeEntry:
-    meta, path = line.split("\t", 1)
-    _mode, kind, sha, size = meta.split()
-    return TreeEntry(path=path, kind=kind, sha=sha, size=0 if size == "-" else int(size))
+_FILES = (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
 
 
-_STATUS = {"A": "added", "D": "removed", "M": "modified", "R": "renamed", "C": "copied", "T": "changed"}
+def _tree_of(repository: pygit2.Repository, merged: pygit2.Index) -> str | None:
+    return None if merged.conflicts else str(merged.write_tree(repository))
 
 
-def _file_changes(raw: str, patches: str) -> list[FileChange]:
-    """Put together ``git diff --raw --numstat -z`` (all raw records, then all counts) and the patch text."""
-    tokens = iter(raw.split("\0"))
-    heads: list[tuple[str, str, str, str]] = []
-    counts: list[tuple[int, int]] = []
-    for token in tokens:
-        if token.startswith(":"):
-            _old_mode, _new_mode, old_blob, new_blob, status = token[1:].split(" ")
-            previous = next(tokens) if status[0] in "RC" else ""
-            blob = new_blob if status[0] != "D" else old_blob
-            heads.append((_STATUS.get(status[0], "modified"), previous, next(tokens), blob))
-        elif token:
-            added, deleted, path = token.split("\t")
-            if not path:  # a rename: the two paths follow as records of their own
-                next(tokens), next(tokens)
-            counts.append((int(added) if added != "-" else 0, int(deleted) if deleted != "-" else 0))
-    texts = re.split(r"^(?=diff --git )", patches, flags=re.MULTILINE)[1:]
-    return [
-        FileChange(
-            path=path,
-            previous_path=previous,
-            status=status,
-            additions=added,
-            deletions=deleted,
-            blob=blob,
-            patch=text[text.index("\n@@") + 1 :].rstrip("\n") if "\n@@" in text else "",
-        )
-        for (status, previous, path, blob), (added, deleted), text in zip(heads, counts, texts, strict=True)
-    ]
+def _signature(who: Identity, at: datetime | None = None) -> pygit2.Signature:
+    if at is None:
+        return pygit2.Signature(who.name, who.email)
+    offset = at.utcoffset() or timedelta()
+    return pygit2.Signature(who.name, who.email, int(at.timestamp()), offset // timedelta(minutes=1))
+
+
+def _commit(found: pygit2.Commit) -> Commit:
+    def when(who: pygit2.Signature) -> datetime:
+        return datetime.fromtimestamp(who.time, timezone(timedelta(minutes=who.offset)))
+
+    return Commit(
+        sha=str(found.id),
+        tree=str(found.tree_id),
+        parents=tuple(map(str, found.parent_ids)),
+        author=Identity(found.author.name, found.author.email),
+        authored_at=when(found.author),
+        committer=Identity(found.committer.name, found.committer.email),
+        committed_at=when(found.committer),
+        message=found.message.rstrip("\n"),
+    )
+
+
+def _file_change(patch: pygit2.Patch) -> FileChange:
+    delta, (_, additions, deletions) = patch.delta, patch.line_stats
+    status, text = delta.status_char(), patch.data.decode(errors="replace")
+    return FileChange(
+        path=delta.new_file.path,
+        previous_path=delta.old_file.path if status in "RC" else "",
+        status=_STATUS.get(status, "modified"),
+        additions=additions,
+        deletions=deletions,
+        blob=str((delta.old_file if status == "D" else delta.new_file).id),
+        patch=text[text.index("\n@@") + 1 :].rstrip("\n") if "\n@@" in text else "",
+    )
 
 
 def open_repository(folder: Path) -> Git:
     """The bare repository at ``folder``, made with default branch main if it is not there yet."""
     if not (folder / "HEAD").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        command = ["git", "init", "--quiet", "--bare", "--initial-branch=main", str(folder)]
-        subprocess.run(command, check=True, env=git_environment())
+        pygit2.init_repository(str(folder), bare=True, initial_head="main")
     (folder / "hooks").mkdir(exist_ok=True)
     for name in ("config", "hooks/update", "hooks/post-receive"):
         shutil.copyfile(_BARE / name, folder / name)

@@ -15,7 +15,6 @@ from bot.sandbox.actions.records import Job, Run, Step
 from bot.sandbox.forge.answers import stamp
 from bot.sandbox.forge.errors import not_found
 from bot.sandbox.forge.forge import Forge
-from bot.sandbox.forge.git import EMPTY_TREE
 from bot.sandbox.forge.markdown import render
 from bot.sandbox.forge.repository import DEFAULT_BRANCH
 from bot.sandbox.forge.store import Comment, Review
@@ -115,8 +114,8 @@ def commits(forge: Shown, ref: str) -> HTMLResponse:
 @router.get("/{owner}/{name}/commit/{sha}")
 def commit(forge: Shown, sha: str) -> HTMLResponse:
     found = forge.git.commit(_resolved(forge, sha))
-    files = forge.git.diff(found.parents[0] if found.parents else EMPTY_TREE, found.sha)
-    return _page("commit", forge, "code", commit=found, files=files, checks=_checks(forge, found.sha))
+    files, checks = forge.git.changes_of(found), _checks(forge, found.sha)
+    return _page("commit", forge, "code", commit=found, files=files, checks=checks)
 
 
 @router.get("/{owner}/{name}/tree/{rest:path}")

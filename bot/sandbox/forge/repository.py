@@ -72,7 +72,7 @@ class Repository:
 
     def pull_commits(self, pull: Pull) -> list[Commit]:
         """The commits that the pull request brings, oldest first."""
-        return list(reversed(self.git.commits(f"{self._compared_from(pull)}..{pull.head_sha}")))
+        return list(reversed(self.git.commits(pull.head_sha, without=[self._compared_from(pull)])))
 
     def pull_files(self, pull: Pull) -> list[FileChange]:
         return self.git.diff(self._compared_from(pull), pull.head_sha)

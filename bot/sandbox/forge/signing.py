@@ -83,34 +83,9 @@ def _signed(payload: bytes) -> bytes:
     return _MAGIC + _string(_NAMESPACE) + _string(b"") + _string(_HASH) + _string(digest)
 
 
-def parts(raw: bytes) -> tuple[bytes, str]:
-    """Split a commit into what was signed and the signature, which is empty where there is none."""
-    head, _, message = raw.partition(b"\n\n")
-    kept: list[bytes] = []
-    signature: list[bytes] = []
-    is_signature = False
-    for line in head.split(b"\n"):
-        is_signature = line.startswith(b"gpgsig ") or (is_signature and line.startswith(b" "))
-        if is_signature:
-            signature.append(line.removeprefix(b"gpgsig").removeprefix(b" "))
-        else:
-            kept.append(line)
-    return b"\n".join(kept) + b"\n\n" + message, b"\n".join(signature).decode(errors="replace")
-
-
-def signed(git: Git, commit: str, key: Key) -> str:
-    """Return the id of the same commit with a signature."""
-    raw = git.bytes_of("cat-file", "commit", commit)[1]
-    lines = key.sign(raw).split("\n")
-    head, _, message = raw.partition(b"\n\n")
-    header = "\n".join([f"gpgsig {lines[0]}", *(f" {line}" for line in lines[1:])])
-    whole = head + b"\n" + header.encode() + b"\n\n" + message
-    return git.bytes_of("hash-object", "-t", "commit", "-w", "--stdin", stdin=whole)[1].decode().strip()
-
-
 def is_verified(git: Git, commit: str, key: Key) -> bool:
     """Say whether the forge signed a commit."""
-    payload, armored = parts(git.bytes_of("cat-file", "commit", commit)[1])
+    payload, armored = git.signature_of(commit)
     return bool(armored) and key.made(payload, armored)
 
 
@@ -148,10 +123,11 @@ def _matches(pattern: str, ref: str) -> bool:
 
 def brought(git: Git, ref: str, old: str, new: str) -> list[str]:
     """Return the commits that a move brings to a branch, besides what the default branch has."""
-    known = [
-        one for one in (old, "" if ref == f"refs/heads/{DEFAULT}" else git.branch(DEFAULT)) if one and one != ZERO
+    default = "" if ref == f"refs/heads/{DEFAULT}" else git.branch(DEFAULT)
+    return [
+        one.sha
+        for one in git.commits(new, without=[known for known in (old, default) if known not in (None, "", ZERO)])
     ]
-    return git.text_of("rev-list", new, *(["--not", *known] if known else [])).split()
 
 
 def violations(git: Git, key: Key, commits: Sequence[str]) -> str:

@@ -7,16 +7,14 @@ import pytest
 from bot.errors import InvalidInput
 from bot.sandbox.actions.workflows import (
     Concurrency,
-    canonical,
     fill_in,
-    matrix_combinations,
     parse_workflow,
     uses_in,
     with_called,
 )
 
 
-def test_names_steps_and_combinations_as_people_see_them() -> None:
+def test_names_and_steps_as_people_see_them() -> None:
     workflow = parse_workflow(
         ".github/workflows/a.yml",
         """
@@ -31,21 +29,19 @@ jobs:
     strategy: {matrix: {model: [a, b], fast: [true]}}
     steps: []
   three:
-    name: Smoke ${{ matrix.model }} ${{ needs.one.outputs.x }}
-    strategy: {matrix: {include: [{model: c}]}}
+    needs: [one]
+    name: Smoke ${{ needs.one.outputs.x }}
     steps: []
   computed:
     strategy: {matrix: "${{ fromJSON(needs.one.outputs.x) }}"}
     steps: []
 """,
     )
-    assert [(job.key, job.name, job.matrix) for job in workflow.jobs] == [
-        ("one", "READY", "{}"),
-        ("two", "two (a, true)", canonical({"model": "a", "fast": True})),
-        ("two", "two (b, true)", canonical({"model": "b", "fast": True})),
-        ("three", "Smoke c ${{ needs.one.outputs.x }}", canonical({"model": "c"})),
-    ]
-    assert [(step.key, step.label) for step in workflow.jobs[0].steps] == [
+    assert [(job.key, job.name, job.status) for job in workflow.jobs] == [
+        ("one", "READY", "queued"),
+        ("three", "Smoke ${{ needs.one.outputs.x }}", "waiting"),
+    ], "act names the jobs of a matrix"
+    assert [(step.key, step.name) for step in workflow.jobs[0].steps[1:-1]] == [
         ("0", "Run actions/checkout@v4"),
         ("x", "Say"),
         ("2", "Run echo first"),
@@ -60,29 +56,6 @@ jobs:
 def test_what_is_no_workflow_is_said(text: str) -> None:
     with pytest.raises(InvalidInput, match=r"a\.yml"):
         parse_workflow("a.yml", text)
-
-
-def test_a_matrix_includes_and_excludes_as_githubs_documentation_shows() -> None:
-    matrix = {
-        "fruit": ["apple", "pear"],
-        "animal": ["cat", "dog"],
-        "include": [
-            {"color": "green"},
-            {"color": "pink", "animal": "cat"},
-            {"fruit": "apple", "shape": "circle"},
-            {"fruit": "banana"},
-            {"fruit": "banana", "animal": "cat"},
-        ],
-    }
-    assert matrix_combinations(matrix) == [
-        {"fruit": "apple", "animal": "cat", "color": "pink", "shape": "circle"},
-        {"fruit": "apple", "animal": "dog", "color": "green", "shape": "circle"},
-        {"fruit": "pear", "animal": "cat", "color": "pink"},
-        {"fruit": "pear", "animal": "dog", "color": "green"},
-        {"fruit": "banana"},
-        {"fruit": "banana", "animal": "cat"},
-    ]
-    assert matrix_combinations({"a": [1, 2], "b": [1], "exclude": [{"a": 2}]}) == [{"a": 1, "b": 1}]
 
 
 def test_expressions_that_are_plain_paths_are_filled_in() -> None:

@@ -184,7 +184,8 @@ def test_a_pull_request_is_checked_by_the_base_branchs_workflow(
     )
     pull = repo.create_pull(base="main", head="promote", title="Promote", body="")
     queued = {check.name: check.status for check in repo.get_commit(head).get_check_runs()}
-    assert set(queued) == {"READY and digest", "Load on a", "Load on b", "smoke"}, "verdict comes when it can start"
+    assert set(queued) >= {"READY and digest", "smoke"}, "a matrix shows when it begins"
+    assert "verdict" not in queued, "it comes when it can start"
 
     run = running_server.forge.actions.runs.all()[0]
     wait_until(

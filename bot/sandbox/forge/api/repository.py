@@ -19,7 +19,6 @@ from bot.sandbox.forge.api.request import (
     refused,
 )
 from bot.sandbox.forge.errors import ApiError, unprocessable
-from bot.sandbox.forge.git import EMPTY_TREE
 from bot.sandbox.forge.store import Protection
 
 router = APIRouter()
@@ -154,9 +153,7 @@ def create_ref(repository: Found, person: Writer, new: NewRef, response: Respons
 # Last, because its reference may hold slashes and so would take the others' calls.
 @router.get(REPO + "/commits/{ref:path}")
 def get_commit(repository: Found, _: Anyone, ref: str, request: Request) -> Any:
-    git = repository.git
-    commit = git.commit(commit_of(repository, ref))
+    commit = repository.git.commit(commit_of(repository, ref))
     if "sha" in request.headers.get("accept", ""):
         return Response(commit.sha, media_type="application/vnd.github.sha; charset=utf-8")
-    files = git.diff(commit.parents[0] if commit.parents else EMPTY_TREE, commit.sha)
-    return repository.answers.commit_with_files(commit, files)
+    return repository.answers.commit_with_files(commit, repository.git.changes_of(commit))
