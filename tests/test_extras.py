@@ -34,11 +34,12 @@ PARTS = {
     "bot": ("bot",),
     "slack": ("bot", "bot.slack"),
     "stores": ("bot",),
-    "training": ("bot", "bot.training"),
-    "models": ("bot", "bot.training"),
-    "torch": ("bot", "bot.training"),
+    "evaluation": ("bot", "bot.evaluation"),
+    "training": ("bot", "bot.evaluation", "bot.training"),
+    "models": ("bot", "bot.evaluation", "bot.training"),
+    "torch": ("bot", "bot.evaluation", "bot.training"),
     "airflow": ("bot", "bot.airflow"),
-    "sandbox": ("bot", "bot.gateway", "bot.slack", "bot.training", "bot.sandbox"),
+    "sandbox": ("bot", "bot.evaluation", "bot.gateway", "bot.slack", "bot.training", "bot.sandbox"),
 }
 """Which modules each extra is for, by the package that they are in."""
 

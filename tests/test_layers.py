@@ -185,6 +185,8 @@ LAYERS = {
     ),
     # What gateways write and checks read: not of the records, which nothing ever removes.
     "bot.recordings": layer("domain errors folders recordings retry s3"),
+    # What is measured of a model's answers. Who calls hands in what reads bytes and what asks a Triton.
+    "bot.evaluation": layer("domain errors evaluation settings", "numpy pyarrow scipy sklearn"),
     "bot.gateway": layer(
         "domain errors exit_codes extras folders gateway logs recordings redaction",
         "fastapi starlette uvicorn httptools uvloop",
@@ -197,8 +199,8 @@ LAYERS = {
         for_types="systems.git systems.github",
     ),
     "bot.training": layer(
-        "domain environment_files errors extras redaction settings systems.triton training operations.propose "
-        "platform",
+        "domain environment_files errors evaluation extras redaction settings systems.triton training "
+        "operations.propose platform",
         "mlflow numpy onnx onnxruntime pydantic requests yaml pandas skl2onnx sklearn onnxmltools xgboost lightgbm "
         "catboost torch tensorflow tf2onnx google",
     ),

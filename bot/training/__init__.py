@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from bot.domain.package import Package, PackageFile
 from bot.domain.smoke import Tolerance
 from bot.training.adoption import Adoption, NotAdopted, adopt, adopt_all, package_from_mlflow
+from bot.training.evaluation import WrittenSet, evaluation_set, log_evaluation_set
 from bot.training.package import build_package, to_onnx
 from bot.training.proposal import propose
 from bot.training.registration import Registration, end_run, register, start_run
@@ -35,10 +36,13 @@ __all__ = [
     "Proposal",
     "Registration",
     "Tolerance",
+    "WrittenSet",
     "adopt",
     "adopt_all",
     "build_package",
     "end_run",
+    "evaluation_set",
+    "log_evaluation_set",
     "package_from_mlflow",
     "propose",
     "register",

@@ -185,7 +185,7 @@ def start_run(*, experiment: str, key: str, tracking_uri: str | None = None) -> 
 
     with mlflow_errors():
         client = MlflowClient(tracking_uri=tracking_uri)
-        where = _ensure_experiment(client, experiment)
+        where = ensure_experiment(client, experiment)
         # Compared here: a key may contain what MLflow's filter language cannot quote.
         for run in all_pages(lambda token: client.search_runs([where], max_results=1000, page_token=token)):
             run_id: str = run.info.run_id
@@ -309,7 +309,8 @@ def _ensure_registered_model(client: MlflowClient, model: str) -> None:
             raise
 
 
-def _ensure_experiment(client: MlflowClient, name: str) -> str:
+def ensure_experiment(client: MlflowClient, name: str) -> str:
+    """Return the id of the experiment, which is created if it is missing."""
     from mlflow.exceptions import MlflowException
 
     if experiment := client.get_experiment_by_name(name):
@@ -331,7 +332,7 @@ def _run(client: MlflowClient, run: str | None, *, experiment: str, tags: Mappin
     from mlflow.tracking.context.registry import resolve_tags
 
     # What mlflow.start_run would note too: user, source, and the Git commit of the running script.
-    started = client.create_run(_ensure_experiment(client, experiment), tags=resolve_tags(dict(tags)))
+    started = client.create_run(ensure_experiment(client, experiment), tags=resolve_tags(dict(tags)))
     try:
         yield started
     except BaseException as error:

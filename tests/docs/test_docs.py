@@ -20,9 +20,11 @@ from fastapi import FastAPI
 from bot import cli
 from bot.commands import names
 from bot.domain.desired import Change
+from bot.evaluation.sets import open_set
 from bot.exit_codes import ExitCode
 from bot.records.directory import RecordStore
 from bot.render import checks, differences, proposal
+from bot.training import WrittenSet
 from bot.training.package import read_package
 from tests.domain.entries import entry
 from tests.gateway.gateways import running_application
@@ -291,6 +293,18 @@ def test_the_training_example_builds_a_package(page: str) -> None:
     package = scope["package"]
     assert isinstance(package, Path)
     assert {file.path for file in read_package(package).files} == {"config.pbtxt", "smoke.json", "model.onnx"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [code for page, _, code in EXAMPLES if name(page) == "docs/evaluation-sets.md" and "evaluation_set(" in code],
+)
+def test_every_example_of_an_evaluation_set_writes_one(code: str) -> None:
+    scope: dict[str, object] = {}
+    exec(compile(code, "docs/evaluation-sets.md", "exec"), scope)  # noqa: S102 - our own pages
+    written = scope["written"]
+    assert isinstance(written, WrittenSet)
+    assert open_set(written.directory, written.digest).rows == written.rows
 
 
 FRAMEWORKS = [
