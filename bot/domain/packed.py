@@ -10,7 +10,7 @@ import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import overload
+from typing import NamedTuple, overload
 
 Scalar = bool | int | float | str | bytes
 """An element. One of BYTES is a str, or bytes where these are not UTF-8: so equal elements are equal."""
@@ -33,6 +33,15 @@ SIZES = {**{datatype: struct.calcsize(code) for datatype, code in _CODES.items()
 """Bytes of an element. BYTES has no size of its own."""
 CHUNK = 1024
 """Values that are decoded, or compared, in one go."""
+
+
+class RawTensor(NamedTuple):
+    """A tensor whose elements are bytes, for a caller that has arrays and looks at no value by itself."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    raw: bytes
 
 
 class Packed(Sequence[Scalar]):

@@ -16,7 +16,9 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from onnx import TensorProto, helper
 
+from bot.domain import binary
 from bot.domain.marker import MARKER_FILE, Marker
+from bot.domain.packed import RawTensor
 from bot.domain.signature import Signature, TensorSpec
 from bot.domain.smoke import Tensor
 from bot.errors import Rejected, Unavailable
@@ -213,6 +215,9 @@ def test_every_datatype_there_and_back(real: RealTriton, server: TritonServer) -
             data = TYPES[tensor.datatype][1]
             assert tensor == Tensor(f"Y{tensor.datatype}", tensor.datatype, (1, 2), data)
             assert [type(value) for value in tensor.data] == [type(value) for value in data]
+    raw = [RawTensor(tensor.name, tensor.datatype, tensor.shape, binary.encode(tensor)) for tensor in sent]
+    answered = server.infer_raw("types", 1, raw, outputs=wanted)
+    assert answered == [tensor._replace(name=f"Y{tensor.datatype}") for tensor in reversed(raw)]
     specs = {spec.name: spec for spec in server.signature("types", 1).inputs}
     assert specs == {f"X{datatype}": TensorSpec(f"X{datatype}", datatype, (-1, 2)) for datatype in TYPES}
 
@@ -363,6 +368,25 @@ def test_an_answer_of_another_version_is_no_answer(real: RealTriton) -> None:
         control(server).load("asked", timeout_seconds=60)
         with pytest.raises(Rejected, match="asked 1 was asked, 2 answered"):
             server.infer("asked", 1, [rows(1, 2)], outputs=["Y"])
+        raw = RawTensor("X", "FP32", (1, 2), bytes(8))
+        with pytest.raises(Rejected, match="asked 1 was asked, 2 answered"):
+            server.infer_raw("asked", 1, [raw], outputs=["Y"])
+        server.close()
+
+
+def test_bytes_that_are_not_as_many_as_their_shape_says_are_no_answer(real: RealTriton) -> None:
+    put_adder(real, "cut", 1)
+
+    def cut(request: Any, ask: Callable[[Any], Any]) -> Any:
+        answer = ask(request)
+        answer.raw_output_contents[0] = answer.raw_output_contents[0][:-1]
+        return answer
+
+    with between(real.grpc, {"ModelInfer": cut}) as address:
+        server = TritonServer(Triton(name="far", grpc=address), request_seconds=10)
+        control(server).load("cut", timeout_seconds=60)
+        with pytest.raises(Rejected, match="cut 1: Y: 7 bytes are not 2 values of FP32"):
+            server.infer_raw("cut", 1, [RawTensor("X", "FP32", (1, 2), bytes(8))], outputs=["Y"])
         server.close()
 
 
@@ -388,6 +412,7 @@ CALLS: dict[str, Callable[[TritonServer], object]] = {
     "wait_gone": lambda server: server.wait_gone("m", timeout_seconds=0.3),
     "signature": lambda server: server.signature("m", 1),
     "infer": lambda server: server.infer("m", 1, [rows(1, 2)], outputs=["Y"]),
+    "infer_raw": lambda server: server.infer_raw("m", 1, [RawTensor("X", "FP32", (1, 2), bytes(8))], outputs=["Y"]),
 }
 
 

@@ -6,6 +6,7 @@ is how gateways ask.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -26,6 +27,7 @@ from google.protobuf import text_format
 
 from bot import trust
 from bot.domain import binary
+from bot.domain.packed import RawTensor, check
 from bot.domain.signature import Signature, TensorSpec
 from bot.domain.smoke import Tensor
 from bot.errors import Denied, Refused, Rejected, Unavailable
@@ -267,12 +269,33 @@ class TritonServer:
     @retry
     def infer(self, model: str, version: int, inputs: Sequence[Tensor], *, outputs: Sequence[str]) -> list[Tensor]:
         """Ask exactly this version; return the named outputs."""
+        encoded = [RawTensor(tensor.name, tensor.datatype, tensor.shape, self._encoded(tensor)) for tensor in inputs]
+        answered = self._ask(model, version, encoded, outputs)
+        try:
+            return [binary.decode(*tensor) for tensor in answered]
+        except ValueError as error:
+            raise Rejected(f"{model} {version}: {error}", system=self._system) from error
+
+    @retry
+    def infer_raw(
+        self, model: str, version: int, inputs: Sequence[RawTensor], *, outputs: Sequence[str]
+    ) -> list[RawTensor]:
+        """Ask exactly this version with bytes; return the bytes of the named outputs, as many as their shapes say."""
+        answered = self._ask(model, version, inputs, outputs)
+        try:
+            for tensor in answered:
+                check(tensor.datatype, math.prod(tensor.shape), tensor.raw)
+        except ValueError as error:
+            raise Rejected(f"{model} {version}: {tensor.name}: {error}", system=self._system) from error
+        return answered
+
+    def _ask(self, model: str, version: int, inputs: Sequence[RawTensor], outputs: Sequence[str]) -> list[RawTensor]:
         request = service.ModelInferRequest(model_name=model, model_version=str(version))
         for name in outputs:
             request.outputs.add(name=name)
         for tensor in inputs:
             request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-            request.raw_input_contents.append(self._encoded(tensor))
+            request.raw_input_contents.append(tensor.raw)
         with self._asking(f"ask {model} {version}") as calls:
             answer = calls.ModelInfer(request, timeout=self._request_seconds)
         if answer.model_version != str(version):
@@ -460,10 +483,10 @@ def _first_lines(message: str) -> str:
     return excerpt(said, 600)
 
 
-def _output(name: str, answer: Any) -> Tensor:
+def _output(name: str, answer: Any) -> RawTensor:
     for index, output in enumerate(answer.outputs):
         if output.name == name:
             # Triton gives bytes over gRPC, never the typed fields of the message.
             raw = answer.raw_output_contents[index]
-            return binary.decode(name, output.datatype, tuple(output.shape), raw)
+            return RawTensor(name, output.datatype, tuple(output.shape), raw)
     raise ValueError(f"the answer has no output {name}")
