@@ -1128,3 +1128,18 @@ def test_another_server_than_mlflow_is_rejected(stand_in: StandIn, body: object)
     with pytest.raises(Rejected, match="MLflow does not answer like this") as failure:
         registry_of(MLflow(uri=stand_in.url)).version("churn", 1)
     assert failure.value.next_step == "Check mlflow.uri."
+
+
+def test_the_files_of_a_run_are_read_by_its_address(server: Server, registry: Registry, tmp_path: Path) -> None:
+    client = server.client()
+    run = client.create_run("0").info.run_id
+    content = bytes(range(256)) * 5000
+    (tmp_path / "rows.parquet").write_bytes(content)
+    client.log_artifacts(run, str(tmp_path), "data/evaluation-1")
+
+    chunks = list(registry.unverified_of_run(f"runs:/{run}/data/evaluation-1", "rows.parquet"))
+    assert b"".join(chunks) == content and len(chunks) > 1
+    with pytest.raises(Rejected, match=f"could not download nothing of runs:/{run}/data"):
+        list(registry.unverified_of_run(f"runs:/{run}/data", "nothing"))
+    with pytest.raises(Rejected, match="could not download x of runs:/0123/x"):
+        list(registry.unverified_of_run("runs:/0123/x", "x"))

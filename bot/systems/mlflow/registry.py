@@ -225,10 +225,22 @@ class Registry:
         has no way to stream from a store, a temporary file is in between.
         """
         doing = f"download {path} of {version.model} {version.version}"
+        return self._streamed(doing, partial(self._artifacts, version), path, start, chunk_bytes)
 
+    def unverified_of_run(self, address: str, path: str) -> Generator[bytes]:
+        """Yield the bytes of a file below ``address`` (``runs:/<run>/<path>``), as ``unverified_chunks`` does.
+
+        They are for what compares them with a digest.
+        """
+        doing = f"download {path} of {address}"
+        return self._streamed(doing, partial(self._artifacts_of_run, address), path, 0, CHUNK_BYTES)
+
+    def _streamed(
+        self, doing: str, find: Callable[[], Artifacts], path: str, start: int, chunk_bytes: int
+    ) -> Generator[bytes]:
         def read_from(at: int) -> Generator[bytes]:
             with self._errors(doing):
-                artifacts = self._artifacts(version)
+                artifacts = find()
                 with artifacts.errors(doing):
                     yield from artifacts.read(path, at, chunk_bytes)
 
@@ -335,11 +347,21 @@ class Registry:
         # The version's own source, not its run's folder: a version may have been copied between models.
         key = (version.model, version.version, version.source)
         if key not in self._known_artifacts:
-            self._known_artifacts[key] = self._find_artifacts(version)
+            source = self._place(self._registered(version.model), version.version, version.source)
+            self._known_artifacts[key] = self._artifacts_at(
+                source, of=f"{version.model} {version.version}", again="Register the version again"
+            )
         return self._known_artifacts[key]
 
-    def _find_artifacts(self, version: RegisteredVersion) -> Artifacts:
-        source = self._place(self._registered(version.model), version.version, version.source)
+    def _artifacts_of_run(self, address: str) -> Artifacts:
+        """Return where the artifacts below an address of a run are."""
+        key = ("", 0, address)
+        if key not in self._known_artifacts:
+            source = self._place("", 0, address)
+            self._known_artifacts[key] = self._artifacts_at(source, of=address, again="Log them again")
+        return self._known_artifacts[key]
+
+    def _artifacts_at(self, source: str, *, of: str, again: str) -> Artifacts:
         scheme = urlsplit(source).scheme
         if scheme == "s3":
             return InBucket(source, self._open_bucket, system=self._system)
@@ -352,10 +374,10 @@ class Registry:
             # Anyone who may register a version chooses this address. Nothing is sent there.
             where = excerpt(web.without_query(source), 200)
             raise Rejected(
-                f"the artifacts of {version.model} {version.version} are at {where}, which is not this MLflow server",
+                f"the artifacts of {of} are at {where}, which is not this MLflow server",
                 system=self._system,
-                next_step="Register the version again with artifacts of this server. If this MLflow has a server of "
-                "its own for artifacts, name it in the environment file: mlflow.artifacts.",
+                next_step=f"{again} with artifacts of this server. If this MLflow has a server of its own for "
+                "artifacts, name it in the environment file: mlflow.artifacts.",
             )
         return InAnotherStore(source, system=self._system)
 
