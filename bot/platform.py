@@ -23,6 +23,7 @@ from bot.settings import Environment, GatewayEndpoint, MLflow, Share, Triton, Tr
 
 if TYPE_CHECKING:
     from bot.domain.usage import Usage
+    from bot.recordings import Store as Recordings
     from bot.records.ledger import Ledger, Store
     from bot.share import ModelRepository, StagingRepository
     from bot.systems.gateway import Gateway
@@ -263,6 +264,31 @@ class Platform:
         from bot.records.ledger import Ledger
 
         return Ledger(self.records, self.settings.environment)
+
+    @property
+    def recordings(self) -> Recordings:
+        """Where gateways record live requests; ask only where the settings say where that is."""
+        return self._once("recordings", self._open_recordings)
+
+    def _open_recordings(self, _: ExitStack) -> Recordings:
+        settings = self.settings.recordings
+        if settings is None:
+            raise RuntimeError("the settings say nowhere that requests are recorded")
+        if settings.s3 is None:
+            from bot.recordings.directory import Directory
+
+            return Directory(Path(str(settings.directory)))
+        from bot.recordings.bucket import Bucket
+
+        return Bucket(
+            settings.s3.bucket,
+            settings.s3.prefix,
+            endpoint=settings.s3.endpoint,
+            region=settings.s3.region,
+            addressing_style=settings.s3.addressing_style,
+            credentials=self.credentials.of_bucket(settings.s3, of="the recordings"),
+            request_seconds=self.settings.deadlines.request_seconds,
+        )
 
     @property
     def slack(self) -> SlackChannel:

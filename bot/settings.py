@@ -553,6 +553,29 @@ class EvaluationRules(_Part):
         return hashlib.sha256(json.dumps(how).encode()).hexdigest()[:16]
 
 
+class RecordingsBucket(S3):
+    """A folder of a bucket in which gateways record requests."""
+
+    bucket: BucketName = Field(description="its name")
+    prefix: BucketFolder = Field(description="folder in the bucket, as gateways are told with --record-to")
+
+
+class Recordings(_Part):
+    """Where gateways record live requests, and how many of the newest the check Behaviour asks both versions."""
+
+    directory: AbsolutePath | None = Field(default=None, description="the folder that gateways record to")
+    s3: RecordingsBucket | None = Field(default=None, description="the bucket that gateways record to")
+    replay: dict[GateName, Annotated[int, Field(ge=1, le=1_000_000)]] = Field(
+        min_length=1, description="requests to ask, by model, by pattern or by default, as in gates"
+    )
+
+    @model_validator(mode="after")
+    def _in_one_place(self) -> Self:
+        if (self.directory is None) == (self.s3 is None):
+            raise ValueError("needs directory: /…, or s3: {bucket: …, prefix: …}, one of the two")
+        return self
+
+
 class Freeze(_Part):
     """A time in which nothing new goes out; the way back stays open."""
 
@@ -642,6 +665,9 @@ class Environment(_Part):
         default_factory=dict,
         description="by model, by pattern or by default, as in gates: the rows on which a pull request's check "
         "Behaviour measures the proposed version and the one in service",
+    )
+    recordings: Recordings | None = Field(
+        default=None, description="live requests that gateways recorded; default: nothing is replayed"
     )
     mlflow_names: dict[ModelName, RegisteredName] = Field(
         default_factory=dict,
@@ -756,6 +782,14 @@ class Environment(_Part):
         if needs_no_gate(model, self.bundles):
             return self.evaluation.get(model)
         return rules_for(model, self.evaluation)
+
+    def replays(self, model: str) -> int:
+        """Return how many recorded requests of ``model`` are asked again before it is merged; 0 where none are."""
+        if self.recordings is None:
+            return 0
+        if needs_no_gate(model, self.bundles):
+            return self.recordings.replay.get(model, 0)
+        return rules_for(model, self.recordings.replay) or 0
 
     def gate(self, model: str) -> Gate:
         """Return the gate of ``model``; raise Refused where the file has none."""

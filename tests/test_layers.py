@@ -166,7 +166,9 @@ LAYERS = {
     "bot.records.directory": layer("domain errors folders marked"),
     "bot.records.ledger": layer("domain errors exit_codes redaction", "pydantic"),
     # What a command needs of the outside is opened here.
-    "bot.platform": layer("credentials domain environment_files errors records runner settings share systems"),
+    "bot.platform": layer(
+        "credentials domain environment_files errors recordings records runner settings share systems"
+    ),
     "bot.share": layer("concurrency domain errors folders marked redaction settings share"),
     "bot.systems.slack": layer(
         "domain errors redaction retry settings transport_errors trust web", "httpx slack_sdk"
@@ -177,7 +179,7 @@ LAYERS = {
     ),
     "bot.operations": layer(
         "concurrency domain environment_files errors exit_codes redaction settings spool systems operations platform "
-        "records runner share render",
+        "recordings records runner share render",
         "pydantic",
         but=OF_RESULTS,
     ),

@@ -254,6 +254,17 @@ FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas
             "belong together",
         ),
         ("gates:\n", "evaluation: {'*': {}}\ngates:\n", None, "`default` is the gate of every model"),
+        # recordings
+        ("gates:\n", "recordings: {directory: /r}\ngates:\n", None, "recordings.replay: is missing"),
+        ("gates:\n", "recordings: {directory: /r, replay: {}}\ngates:\n", "recordings.replay", "at least 1"),
+        ("gates:\n", "recordings: {replay: {churn: 5}}\ngates:\n", "recordings", "one of the two"),
+        ("gates:\n", "recordings: {directory: r, replay: {churn: 5}}\ngates:\n", "recordings.directory", "absolute"),
+        (
+            "gates:\n",
+            "recordings: {directory: /r, replay: {churn: 0}}\ngates:\n",
+            "recordings.replay.churn",
+            "at least 1",
+        ),
         # times
         ("gates:\n", "deadlines: {ready_seconds: 0}\ngates:\n", "deadlines.ready_seconds", "it must be more than 0"),
         ("gates:\n", "deadlines: {ready_seconds: '9'}\ngates:\n", "deadlines.ready_seconds", "it needs a "),
@@ -585,6 +596,21 @@ gates:
     assert dev.evaluation_of("fraud-a") is None, "a pattern speaks of models that users ask, not of parts before"
     assert dev.evaluation_of("fraud-b") == fraud
     assert settings.secret_variables(dev) >= {"A_KEY", "A_SECRET"}
+
+
+def test_recorded_requests_are_asked_again_where_the_settings_say_so(write: Write) -> None:
+    recordings = """recordings:
+  s3: {bucket: mlops, prefix: recordings, access_key_id_env: A_KEY, secret_access_key_env: A_SECRET}
+  replay: {churn: 5000, "fraud-*": 100}
+bundles: {late: [fraud-a, fraud-b]}
+gates:
+"""
+    dev = environment_files.load(write(changed("gates:\n", recordings)), "dev")
+    assert [dev.replays(model) for model in ("churn", "fraud-us", "other", "fraud-a", "fraud-b")] == [
+        *(5000, 100, 0, 0, 100),
+    ]
+    assert settings.secret_variables(dev) >= {"A_KEY", "A_SECRET"}
+    assert environment_files.load(write(changed("gates:\n", "gates:\n")), "dev").replays("churn") == 0
 
 
 def test_what_decides_the_numbers_beside_the_rows_has_a_fingerprint() -> None:

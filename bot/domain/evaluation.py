@@ -6,6 +6,7 @@ direction is. Bounds are one-sided, each at ``confidence``.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -101,6 +102,18 @@ class Decisions(_Value):
     )
 
 
+class Replay(_Value):
+    """Recorded live requests, the newest ones, answered by both versions."""
+
+    requests: int = Field(default=0, description="that both versions answered")
+    asked: int = Field(default=0, description="that were recorded and asked")
+    since: datetime | None = Field(default=None, description="when the oldest of them was recorded")
+    until: datetime | None = Field(default=None, description="when the newest of them was recorded")
+    refused: Refusals = Refusals()
+    decisions: Decisions | None = None
+    problem: str = Field(default="", description="why nothing, or not all, was asked")
+
+
 class Percentiles(_Value):
     """Times of one version, in milliseconds."""
 
@@ -143,7 +156,7 @@ class Evaluation(_Value):
     slices: tuple[MeasuredSlice, ...] = Field(default=(), description="the worst first")
     decisions: Decisions | None = None
     latency: ComparedLatency | None = None
-    replay: Decisions | None = Field(default=None, description="the same of recorded requests, where there are some")
+    replay: Replay | None = Field(default=None, description="recorded requests, where the settings ask for them")
     seconds: float = Field(default=0.0, description="that asking took, both versions together")
     problem: str = Field(default="", description="why nothing was measured")
 
