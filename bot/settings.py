@@ -557,7 +557,7 @@ class RecordingsBucket(S3):
     """A folder of a bucket in which gateways record requests."""
 
     bucket: BucketName = Field(description="its name")
-    prefix: BucketFolder = Field(description="folder in the bucket, as gateways are told with --record-to")
+    prefix: BucketFolder = Field(description="folder in the bucket, the one that gateways have in --record-to")
 
 
 class Recordings(_Part):

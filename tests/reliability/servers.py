@@ -505,6 +505,7 @@ class Servers:
             self._ended.append(stack)
             gateway.app = app
         self._forge.store = Store(self.live / "forge/forge.json")
+        self._forge.limits.forget()  # an hour of a matrix asks more than GitHub lets one person ask
         self._workspace = Workspace(self.live / "slack", channels=(Channel(CHANNEL, "ml-releases"),))
         installation = Installation.of_token(TOKENS["SLACK_BOT_TOKEN"])
         url = f"http://{self.ports.address}:{self.ports.slack}"
