@@ -48,17 +48,33 @@ def body(facts: Sequence[proposal.Facts], *, note: str) -> str:
         )
         for one in facts
     ]
-    environment_back = f"promobot rollback MODEL --env {environment}"
     sections = [
         proposal.headed(said, "Next: the checks below, then your review. Merging deploys all of it at once."),
         note,
         table(("", "model", "in service", "proposed", "gate"), rows),
         *(_gate(one) for one in facts),
-        f"### Way back\n\nReaches {proposal.reach(facts[0])} of {environment}. **Revert** below takes all of it back "
-        f"after the merge; {code(environment_back)} takes back one model.",
+        f"### Way back\n\nReaches {proposal.reach(facts[0])} of {environment}. {_way_back(facts)}",
         *(_details(one) for one in facts),
     ]
     return fit([section for section in sections if section])
+
+
+def _way_back(facts: Sequence[proposal.Facts]) -> str:
+    """Say how to go back. The verdict refuses the revert of a first version, which says not that a model retires."""
+    environment = facts[0].change.environment
+    answers = [one for one in facts if one.change.section == "models"]
+    first = [one for one in answers if one.change.before is None]
+    one_back = f"{code(f'promobot rollback MODEL --env {environment}')} takes one model back"
+    retire = code(f"promobot retire MODEL --env {environment} --reason '…'")
+    if not first:
+        return f"**Revert** below takes all of it back after the merge; {one_back}."
+    if len(first) == len(facts):
+        return f"Nothing of it is in service yet, so the way back is out of service: {retire}, one model at a time."
+    also = f"; {one_back}" if len(first) < len(answers) else ""
+    return (
+        f"**Revert** is refused, because {len(first)} of these models have no version in service yet: {retire} takes "
+        f"such a one out of service again{also}."
+    )
 
 
 def _gate(facts: proposal.Facts) -> str:

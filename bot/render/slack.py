@@ -598,7 +598,11 @@ def _standing_of_several(promotion: Promotion, each: Sequence[Progress]) -> str:
         case "red" if not promotion.beside:
             own = sum(map(_is_to_blame, each)) or len(each)
             return f"the checks of {own} did not pass; do not merge"
-        case "red" | "checking" | "green" | "closed":
+        case "checking":
+            return "their checks run"
+        case "green":
+            return "their checks passed; merge it"
+        case "red" | "closed":
             return _standing(promotion, progress)
         case _:
             return ", ".join(f"{stages.count(one)} {said}" for one, said in _SHORT.items() if one in stages)
@@ -663,8 +667,18 @@ def how_several_go_back(promotion: Promotion, progress: Progress) -> str:
     """What to type or press to go back, once several models were merged together; empty before that."""
     if progress.stage not in ("served", "put back", "failed", "held", "incomplete", "rollback failed"):
         return ""
-    command = code(f"/rollback MODEL {promotion.environment}")
-    return f"{command} takes one model back; *Revert* in {link(promotion.url, f'#{promotion.number}')} all of them"
+    answers = [one for one in promotion.each if one.section == "models"]
+    new = [one for one in answers if one.before is None]
+    said = []
+    if len(new) < len(answers):
+        said.append(f"{code(f'/rollback MODEL {promotion.environment}')} takes one model back")
+    if new:
+        # The revert of a first version would take the model out of service without saying that this is meant.
+        command = f"promobot retire MODEL --env {promotion.environment} --reason '…'"
+        said.append(f"{code(command)} takes out of service what had no version before")
+    else:
+        said.append(f"*Revert* in {link(promotion.url, f'#{promotion.number}')} takes all of them back")
+    return "; ".join(said)
 
 
 def github_away(since: datetime, *, refuses: bool) -> str:

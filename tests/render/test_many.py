@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bot.render import many
 from bot.render.markdown import MAX_CHARACTERS
 from tests.render.markdown_reader import HOSTILE, assert_only_our_markup
@@ -15,8 +17,22 @@ def test_fifty_models_fit_and_each_gate_stays_whole() -> None:
     assert text.startswith("✅ **50 models pass the gate of dev.**\n\nNext: the checks below, then your review.")
     assert text.count("| ✅ | `accuracy` | 0.95 | 0.94 | +0.01 | ≥ 0.9, at most 0.01 worse |") == 50
     assert all(f"| ✅ | model\\-{number} | – | 8 | passes |" in text for number in range(50))
-    assert "**Revert** below takes all of it back after the merge" in text
+    assert (
+        "Nothing of it is in service yet, so the way back is out of service: `promobot retire MODEL --env dev "
+        in text
+    )
     assert_only_our_markup(text, comments=1, links=LINKS * 50)
+
+
+def test_the_way_back_is_one_that_the_verdict_lets_pass() -> None:
+    successor, first, shadow = facts(), facts(change=change(model="new", before=None)), change(section="shadow")
+    both = many.body([successor, facts()], note="")
+    assert "**Revert** below takes all of it back after the merge; `promobot rollback MODEL --env dev` takes" in both
+    mixed = many.body([successor, first], note="")
+    assert "**Revert** is refused, because 1 of these models have no version in service yet: `promobot ret" in mixed
+    assert "`promobot rollback MODEL --env dev` takes one model back" in mixed
+    listens = many.body([first, facts(change=replace(shadow, before=None))], note="")
+    assert "promobot rollback" not in listens and "**Revert** is refused" in listens
 
 
 def test_a_title_names_as_many_as_fit_and_counts_the_rest() -> None:

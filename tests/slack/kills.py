@@ -19,14 +19,16 @@ from typing import Any
 
 import yaml
 
-from bot.domain.promotion import Promotion
+from bot.domain.promotion import Part, Promotion
 from bot.domain.release import Slot
+from bot.domain.scope import many_branch
 from bot.slack import blocks
 from bot.slack.inbox import Asked, Inbox, id_of
 from tests.reliability.scene import Kill, Scene, calls
 from tests.reliability.servers import CHANNEL, ENVIRONMENT
 
 USER, OTHER = "U0ALEX", "U0SAM"
+SEVERAL = ("wine", "iris")
 ONCE = ("slack", "--once")
 FILE_CALLS = ("link", "unlink", "fsync", "mkdir")
 
@@ -112,12 +114,24 @@ _commits: dict[int, int] = {}
 def _open_revert(scene: Scene) -> None:
     ended = scene.run("rollback", "churn", "--env", ENVIRONMENT)
     assert ended.code == 0, ended.said
-    entry = scene.version("churn", 1).entry
-    scene._evidence("churn", entry, "models")
-    newest = scene.ledger.evidence(entry.in_slot(Slot.of("dev", "churn", "models")))
-    assert newest is not None
+    _make_green(scene, "churn")
+
+
+def _open_several(scene: Scene) -> None:
+    ended = scene.run("propose", *(f"{model}:1" for model in SEVERAL), "--env", ENVIRONMENT)
+    assert ended.code == 0, ended.said
+    _make_green(scene, *SEVERAL)
+
+
+def _make_green(scene: Scene, *models: str) -> None:
+    """Write evidence for the head of the one pull request, which asks for version 1 of each."""
     head = _head(scene)
-    scene.ledger.add_evidence(newest.model_copy(update={"head": head, "at": datetime.now(UTC)}))
+    for model in models:
+        entry = scene.version(model, 1).entry
+        scene._evidence(model, entry, "models")
+        newest = scene.ledger.evidence(entry.in_slot(Slot.of("dev", model, "models")))
+        assert newest is not None
+        scene.ledger.add_evidence(newest.model_copy(update={"head": head, "at": datetime.now(UTC)}))
     _commits[id(scene)] = int(scene._git("rev-list", "--count", "main").decode())
 
 
@@ -142,11 +156,22 @@ def press_merge(scene: Scene) -> Asked:
     )
 
 
+def press_merge_of_several(scene: Scene) -> Asked:
+    (pull,) = _pulls(scene)
+    parts = tuple(Part("models", model, None, 1, scene.version(model, 1).entry.digest) for model in SEVERAL)
+    shown = Promotion(
+        ENVIRONMENT, pull["number"], "", _head(scene), "models", "", None, None, "", way_back=False, parts=parts
+    )
+    return press_merge(scene).model_copy(update={"text": blocks.value_of(shown)})
+
+
 CASES = (
     Case("/rollback", command("rollback", "churn dev"), one_pull_request("promobot-revert/dev/churn")),
     Case("/rollback now", command("rollback", "churn dev now"), one_pull_request("promobot-revert/dev/churn")),
     Case("/promote", command("promote", "churn 4 dev"), one_pull_request("promobot/dev/churn")),
+    Case("/promote several", command("promote", "wine:1 iris:1 dev"), one_pull_request(many_branch("dev", SEVERAL))),
     Case("Merge", press_merge, one_merge, _open_revert),
+    Case("Merge several", press_merge_of_several, one_merge, _open_several),
 )
 
 

@@ -373,7 +373,7 @@ def shown(promotion: Promotion, each: Sequence[Progress], **more: Any) -> tuple[
     """Return the notification, all that is shown, and the buttons of a pull request of several models."""
     message = blocks.message_of_several(promotion, each, **{"ways_back": (), **more})
     assert_slack_takes_it(message.blocks)
-    assert sum(len(str(block)) for block in message.blocks) < 13_000, "what Slack shows of a message at most"
+    assert sum(map(len, _texts(message.blocks))) < 12_000, "Slack takes not much more text than this in one message"
     buttons = [e["action_id"] for block in message.blocks for e in block.get("elements", []) if "action_id" in e]
     return message.text, "\n".join(_texts(message.blocks)), buttons
 
@@ -387,10 +387,10 @@ def _texts(listed: Sequence[Any]) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("each", "says", "may"),
     [
-        (stages("checking", "green"), "🟡 2 models in dev: its checks run (#12)", [blocks.APPROVE]),
+        (stages("checking", "green"), "🟡 2 models in dev: their checks run (#12)", [blocks.APPROVE]),
         (
             stages("green", "green"),
-            "🟢 2 models in dev: its checks passed; merge it (#12)",
+            "🟢 2 models in dev: their checks passed; merge it (#12)",
             [blocks.APPROVE, blocks.MERGE],
         ),
         (stages("merged", "merged"), "🔀 2 models in dev: 2 waiting for the deployment (#12)", []),
@@ -450,6 +450,16 @@ def test_fifty_models_with_long_names_and_reasons_are_a_message_that_slack_takes
     assert all_of_it.count("m" * 61) == 50 and "<!channel>" not in all_of_it
     more = replace(promotion, parts=several(60).parts, untold=7)
     assert "… and 17 more: <http://github/pull/12|#12>" in shown(more, [progress] * 60)[1]
+
+
+def test_what_had_no_version_before_goes_back_by_leaving_service() -> None:
+    new = tuple(replace(part, before=None) for part in several(2).parts)
+    first = replace(several(2), parts=new)
+    said = shown(first, stages("served", "served"))[1]
+    assert "/rollback" not in said and "*Revert*" not in said and "`promobot retire MODEL --env dev --reason" in said
+    mixed = replace(several(2), parts=(*several(1).parts, new[1]))
+    said = shown(mixed, stages("served", "served"))[1]
+    assert "/rollback MODEL dev" in said and "promobot retire" in said and "*Revert*" not in said
 
 
 def test_the_ways_back_of_several_have_a_button_each() -> None:

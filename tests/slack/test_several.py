@@ -26,14 +26,14 @@ def test_several_models_are_promoted_approved_merged_and_served_from_slack(offic
     number = many(world)
     assert f"#{number}> proposes {one.model} 1, {two.model} 1 in dev." in answer
     assert f"<!-- promobot:requested-by {ALEX} -->" in world.pull(number)["body"]
-    message = office.stands(number, "2 models in dev: its checks run")
+    message = office.stands(number, "2 models in dev: their checks run")
     assert "You may not" in office.presses(KIM, "promobot_approve", message).answer()
     assert "asked for by you" in office.presses(ALEX, "promobot_approve", message).answer()
     merge = message["blocks"][-1]["elements"][1]["value"]
     assert "have not passed" in office.sends_button(SAM, "promobot_merge", merge).answer()
 
     assert [said.code for said in world.check(number)] == [0, 0, 0, 0]
-    message = office.stands(number, "2 models in dev: its checks passed; merge it")
+    message = office.stands(number, "2 models in dev: their checks passed; merge it")
     shown = str(message["blocks"])
     assert all(f"🟢 *{each.model}* 1: checks passed: " in shown for each in (one, two))
     assert "You approved" in office.presses(SAM, "promobot_approve", message).answer()
@@ -42,7 +42,7 @@ def test_several_models_are_promoted_approved_merged_and_served_from_slack(offic
     office.stands(number, "2 waiting for the deployment")
     assert world.deploy().code == 0
     message = office.stands(number, "2 models in dev: 2 served")
-    assert "`/rollback MODEL dev` takes one model back" in str(message["blocks"])
+    assert "`promobot retire MODEL --env dev --reason '…'` takes out of service" in str(message["blocks"][-2])
     replies = [reply["text"] for reply in message["replies"]]
     assert [f"<@{SAM}> approved" in replies[0], f"<@{SAM}> merged" in replies[1]] == [True, True]
     assert sorted(f"{each.model} 1 is served in dev." in "".join(replies[2:]) for each in (one, two)) == [True, True]
@@ -56,22 +56,22 @@ def test_a_click_on_what_has_moved_on_is_refused_and_so_is_what_lacks_a_verdict(
     typed(office, ALEX, one, two)
     number = many(world)
     assert [said.code for said in world.check(number)] == [0, 0, 0, 0]
-    stale = office.stands(number, "its checks passed")
+    stale = office.stands(number, "their checks passed")
     newer = world.register(one.model, "better")
     assert "now proposes" in typed(office, ALEX, newer, two)
     for action in ("promobot_approve", "promobot_merge"):
         assert "moved on after you saw it" in office.presses(SAM, action, stale).answer()
     assert not world.pull(number)["merged"]
-    message = office.stands(number, "its checks run")
+    message = office.stands(number, "their checks run")
     assert f"*{one.model}* 2: checks run" in str(message["blocks"])
 
     # The verdict was cut off when it had written what it found of one model.
     assert [said.code for said in world.check(number)] == [0, 0, 0, 0]
-    message = office.stands(number, "its checks passed")
+    message = office.stands(number, "their checks passed")
     for path in [path for path in world.endpoints.records.glob("evidence/**/*.json") if two.model in str(path)]:
         path.unlink()
     assert "have not passed at this commit" in office.presses(SAM, "promobot_merge", message).answer()
-    office.stands(number, "its checks run")
+    office.stands(number, "their checks run")
 
 
 @pytest.mark.slow
@@ -97,7 +97,7 @@ def test_what_becomes_of_one_of_several_is_told_beside_the_others(office: Office
     typed(office, ALEX, *newer)
     number = many(world)
     assert [said.code for said in world.check(number)] == [0, 0, 0, 0]
-    office.stands(number, "its checks passed")
+    office.stands(number, "their checks passed")
     world.merge(number)
     world.ledger().put_in_quarantine(newer[0].release(), reason="nonsense", by="alex")
     message = office.stands(number, "1 held, 1 waiting for the deployment")
