@@ -158,10 +158,11 @@ class ProposeMany(Request["Proposals"]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promote(Request["Proposal"]):
+class Promote(Request["Proposal | Proposals"]):
     """Propose what another environment serves and has verified; by default the one that the settings name.
 
-    ``version`` refuses another one that is in service there.
+    A bundle goes whole: ``model`` is its name, or that of the part that users ask. ``version`` refuses another one
+    that is in service there.
     """
 
     verb = "promote"
@@ -176,7 +177,7 @@ class Promote(Request["Proposal"]):
         """What, from where."""
         return {"model": self.model, "source": self.source, "version": str(self.version or "")}
 
-    def run(self, platforms: Platforms, say: Say) -> Proposal:
+    def run(self, platforms: Platforms, say: Say) -> Proposal | Proposals:
         """Propose it."""
         from bot.operations.promote import promote
         from bot.settings import path_of

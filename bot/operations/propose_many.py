@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from bot.concurrency import map_concurrent
@@ -16,7 +17,17 @@ from bot.errors import NoPackage, NotRegistered, PromobotError
 from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.judging import Judge, judge_on_main
-from bot.operations.propose import NotReady, Proposal, Seen, facts_of, outcome, proposed_by, put_one, registered
+from bot.operations.propose import (
+    NotReady,
+    Proposal,
+    Seen,
+    Verified,
+    facts_of,
+    outcome,
+    proposed_by,
+    put_one,
+    registered,
+)
 from bot.operations.proposing import ASKED_BY_NOBODY, Asking, Draft, put_proposal
 from bot.platform import Platform
 from bot.render import many as words
@@ -68,11 +79,13 @@ def propose_many(
     say: Say,
     dry_run: bool = False,
     asking: Asking = ASKED_BY_NOBODY,
+    verified: Mapping[str, Verified] = MappingProxyType({}),
 ) -> Proposals:
     """Propose these versions, by model, in one pull request; None proposes the newest of each registered model.
 
     Of named ones, those that miss their gate listen as shadows where it says so. Without names, only what passes is
-    proposed. What cannot be proposed is left out and named, and keeps nothing else back.
+    proposed. What cannot be proposed is left out and named, and keeps nothing else back. ``verified`` are the digests
+    of a promotion, by model: these never become shadows.
     """
     left: list[LeftOut] = []
     judge = judge_on_main(platform, say=say)
@@ -84,7 +97,9 @@ def propose_many(
     else:
         wanted = dict(versions)
     pulls = platform.github.open_pull_requests(prefix="promobot") if wanted else []
-    facts = _facts(platform, wanted, judge, left, only_passing=versions is None, asking=asking, say=say)
+    facts = _facts(
+        platform, wanted, judge, left, only_passing=versions is None, asking=asking, verified=verified, say=say
+    )
     facts = _without_open(platform, facts, pulls, left)
     facts = _with_whole_bundles(judge, facts, left)
     left.sort(key=lambda one: one.model)
@@ -180,6 +195,7 @@ def _facts(
     *,
     only_passing: bool,
     asking: Asking,
+    verified: Mapping[str, Verified],
     say: Say,
 ) -> list[Facts]:
     """Judge each version; return what passes, or may listen, and note the rest."""
@@ -192,7 +208,9 @@ def _facts(
         if not settings.has_gate(model):
             return LeftOut(model, version, "no gate", words.has_no_gate(settings.environment, model))
         try:
-            return registered(platform, lambda: settings, model, version, None, _nothing, ready_seconds=seconds)
+            return registered(
+                platform, lambda: settings, model, version, verified.get(model), _nothing, ready_seconds=seconds
+            )
         except PromobotError as error:
             return LeftOut(model, version, _KINDS.get(type(error), "other"), words.in_one_line(error))
 
@@ -210,7 +228,8 @@ def _facts(
     def judged(named: tuple[str, Candidate]) -> Facts | Proposal | LeftOut:
         model, candidate = named
         try:
-            return facts_of(platform, judge, seen, model, candidate, asking=replace(asking, note=""))
+            asked = replace(asking, note="")
+            return facts_of(platform, judge, seen, model, candidate, verified.get(model), asking=asked)
         except PromobotError as error:
             return LeftOut(model, candidate.version, "other", words.in_one_line(error))
 

@@ -21,6 +21,8 @@ class Known:
     """What exists: the models of each environment that this person may name."""
 
     models: Mapping[str, tuple[str, ...]]
+    bundles: frozenset[str] = frozenset()
+    """The names of bundles, which go from one environment to the next as a whole."""
     may_be_new: Callable[[str], bool] = lambda _: False
     """Whether a word may name a model that nobody has named yet: a gate stands for it, by pattern or by default."""
 
@@ -178,11 +180,11 @@ class _Reading:
             environment = "" if len(typed) < 2 or version is not None else self._environment(1)
             return Ask("promote", model, version, environment)
         self._no_more_than(3)
-        model = self._model(0)
         environments = self._known.environments
         is_version = any(c.isascii() and c.isdecimal() for c in typed[1]) and not nearest(typed[1], environments)
         if typed[1] not in environments and is_version:
-            return Propose(model, self._version(1), self._environment(2))
+            return Propose(self._model(0), self._version(1), self._environment(2))
+        model = typed[0] if typed[0] in self._known.bundles else self._model(0)
         source, target = self._environment(1), self._environment(2)
         if source == target:
             raise _WrongWord(Wrong(words.same_environment(source)))

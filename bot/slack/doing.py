@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bot.slack")
 HISTORY = 10
-R = TypeVar("R", Proposal, Proposals, RolledBack)
+R = TypeVar("R", bound=Proposal | Proposals | RolledBack)
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,8 @@ class _Work:
 
     def _changeable(self, asked: Asked, environment: str, role: Role, model: str) -> Platform:
         platform = self._allowed(asked, environment, role)
-        if not platform.settings.has_gate(model) and model not in (known := _models_of(platform)):
+        of_bundles, known = platform.settings.bundles, _models_of(platform)
+        if not platform.settings.has_gate(model) and model not in known and model not in of_bundles:
             raise _No(f"{words.no_such_model(model)} {words.there_is(sorted(known))}")
         return platform
 
@@ -234,6 +235,7 @@ class _Work:
         visible = self._visible(user)
         return Known(
             {one.environment: tuple(sorted(_models_of(one))) for one in visible},
+            bundles=frozenset(name for one in visible for name in one.settings.bundles),
             may_be_new=lambda word: any(_has_gate(one.settings, word) for one in visible),
         )
 
@@ -242,16 +244,13 @@ class _Work:
     def _propose(self, asked: Asked, command: Propose | Promote) -> Answer:
         environment, model, by = command.environment, command.model, _actor(asked)
         self._changeable(asked, environment, "propose", model)
-        request: requests.Request[Proposal]
         if isinstance(command, Promote):
             self._allowed(asked, command.source, "read")
-            request = requests.Promote(
+            promote = requests.Promote(
                 environment=environment, by=by, id=asked.id, model=model, source=command.source
             )
-        else:
-            request = requests.Propose(
-                environment=environment, by=by, id=asked.id, model=model, version=command.version
-            )
+            return self._carry_out(promote, _proposed)
+        request = requests.Propose(environment=environment, by=by, id=asked.id, model=model, version=command.version)
         return self._carry_out(request, words.proposed)
 
     def _propose_several(self, asked: Asked, command: ProposeMany) -> Answer:
@@ -486,6 +485,10 @@ def _has_gate(settings: Environment, word: str) -> bool:
 
 def _actor(asked: Asked) -> requests.Actor:
     return requests.Actor(asked.user_name or asked.user, slack=asked.user)
+
+
+def _proposed(done: Proposal | Proposals) -> str:
+    return words.proposed(done) if isinstance(done, Proposal) else words.proposed_several(done)
 
 
 def _merged(done: Merged) -> str:

@@ -372,3 +372,34 @@ def test_retiring_one_part_retires_the_whole_bundle_in_one_pull_request(bundle: 
     assert not set(bundle.models) & set(world.routes()["models"])
     main = desired.parse(world.promotions(), file=PROMOTIONS.format("dev"))
     assert set(bundle.models) <= set(main.retired)
+
+
+@pytest.mark.slow
+def test_a_bundle_goes_to_the_next_environment_whole_and_as_it_was_verified(world: World, tmp_path: Path) -> None:
+    bundled = Bundled(world, tmp_path)
+    bundled.adds(bundled.first, 1)
+    bundled.adds(bundled.second, 2)
+    bundled.asks(3)
+    refused = world.words("promote", bundled.name, "--to", "prod")
+    assert refused.code == 1 and f"dev has no verified bundle {bundled.name} in service" in refused.err
+    bundled.released()
+    refused = world.words("promote", bundled.last, "--to", "prod", "--version", 7)
+    assert refused.code == 1 and f"dev serves version 1 of {bundled.last}, not 7" in refused.err
+
+    said = world.promobot("promote", bundled.name, "--to", "prod")
+    assert said.code == 0 and said.document["action"] == "opened"
+    assert {(one["model"], one["version"]) for one in said.document["proposals"]} == {(m, 1) for m in bundled.models}
+    number = said.document["pull_request"]
+    assert world.pull(number)["head"]["ref"].startswith("promobot-many/prod/")
+    again = world.promobot("promote", bundled.last, "--to", "prod")
+    assert (again.code, again.document["action"], again.document["pull_request"]) == (0, "unchanged", number)
+    assert [one.code for one in world.check(number)] == [0, 0, 0, 0], world.sticky(number)
+    world.merge(number)
+    assert world.deploy("prod").code == 0
+    assert [world.routes("prod")["models"][model]["live"]["version"] for model in bundled.models] == [1, 1, 1]
+    # One of its parts alone is a model as any other.
+    bundled.adds(bundled.first, 1)
+    bundled.asks(3, note="again")
+    bundled.released()
+    said = world.promobot("promote", bundled.first, "--to", "prod")
+    assert said.document["model"] == bundled.first and said.document["version"] == 2

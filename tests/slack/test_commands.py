@@ -69,6 +69,12 @@ def test_it_is_understood(name: Name, text: str, meant: Command) -> None:
     assert parse(name, text, KNOWN) == meant
 
 
+def test_a_bundle_is_one_name_where_it_goes_from_one_environment_to_the_next() -> None:
+    known = Known(KNOWN.models, bundles=frozenset({"scoring"}))
+    assert parse("promote", "scoring dev prod", known) == Promote("scoring", "dev", "prod")
+    assert isinstance(parse("promote", "scoring 7 dev", known), Wrong), "a bundle has no version"
+
+
 def test_a_model_that_nobody_named_is_understood_where_a_gate_stands_for_it() -> None:
     open_to = Known({"dev": ("churn",)}, may_be_new=lambda word: word.startswith("fraud-"))
     assert parse("promote", "fraud-eu 3 dev", open_to) == Propose("fraud-eu", 3, "dev")
