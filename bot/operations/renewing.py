@@ -65,7 +65,8 @@ def _look_at(platform: Platform, repository: Repository, pull: PullRequest, main
     if theirs or (moved := _moved(asked, old, new)):
         why = words.has_commits(theirs[0].id, theirs[0].author) if theirs else words.main_moved(moved, environment)
         say(f"#{pull.number} conflicts with main and is left as it is: {why}")
-        github.put_comment(pull.number, words.left_alone(why), marker=words.MARKER)
+        others = [] if theirs else _others(asked, moved)
+        github.put_comment(pull.number, words.left_alone(why, others), marker=words.MARKER)
         return
     text = edited(now, [_edit(change) for change in asked], file=path)
     if text == now:
@@ -79,6 +80,12 @@ def _moved(asked: list[Change], before: Desired, now: Desired) -> list[Change]:
     """Return what became of the pull request's own models on main since it parted from it."""
     own = {change.model for change in asked}
     return [change for change in changes(before, now) if change.model in own]
+
+
+def _others(asked: list[Change], moved: list[Change]) -> list[Change]:
+    """Return what a pull request of several models asks for of those of which main says nothing else."""
+    gone = {change.model for change in moved}
+    return [change for change in asked if change.after is not None and change.model not in gone]
 
 
 def _edit(change: Change) -> Edit:

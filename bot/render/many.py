@@ -44,7 +44,7 @@ def body(facts: Sequence[proposal.Facts], *, note: str) -> str:
             escape(one.change.model),
             str(one.change.before.version) if one.change.before else "–",
             _after(one.change),
-            escape(one.reason, limit=200) or "passes",
+            _judged(one),
         )
         for one in facts
     ]
@@ -83,7 +83,17 @@ def _gate(facts: proposal.Facts) -> str:
     shadow = " (shadow)" if change.section == "shadow" else ""
     problem = f"\n\n⚠️ {escape(facts.champion_problem)}" if facts.champion_problem else ""
     rows = table(("", "metric", "proposed", "in service", "change", "rule"), proposal.gate_rows(facts))
+    if facts.gate.asks_nothing:
+        rows = "It has no gate of its own: its bundle is judged by the part that users ask."
     return f"### {escape(change.model)} {before}{_after(change)}{shadow}{problem}\n\n{rows}"
+
+
+def _judged(facts: proposal.Facts) -> str:
+    """Return what became of one version at the gate, in a few words."""
+    if facts.reason:
+        return escape(facts.reason, limit=200)
+    origin = f", with the digest that is verified in {escape(facts.promoted_from)}" if facts.promoted_from else ""
+    return ("a part of a bundle" if facts.gate.asks_nothing else "passes") + origin
 
 
 def _details(facts: proposal.Facts) -> str:

@@ -185,6 +185,21 @@ def test_one_of_several_that_conflicts_with_main_is_renewed_with_all_of_them(wor
 
 
 @pytest.mark.slow
+def test_where_main_moved_one_of_several_the_comment_says_how_the_others_go_on(world: World) -> None:
+    one, two, three = several(world, 3)
+    number = world.promobot("propose", *named(one, two, three), "--env", "dev").document["pull_request"]
+    world.desire(one.model, world.register(one.model, "better").entry)
+    assert f"#{number} conflicts with main and is left as it is" in world.words("deploy", "--env", "dev").err
+    (told,) = [body for body in world.comments(number) if "This conflicts with main" in body]
+    assert "or close this, and propose the others again:" in told
+    (typed,) = [line for line in told.splitlines() if line.startswith("promobot propose ")]
+    assert set(typed.split()[2:4]) == set(named(two, three)) and typed.endswith(" --env dev")
+    world.api("PATCH", f"/pulls/{number}", {"state": "closed"})
+    again = world.promobot(*typed.split()[1:])
+    assert (again.code, again.document["action"], len(again.document["proposals"])) == (0, "opened", 2)
+
+
+@pytest.mark.slow
 def test_a_persons_word_on_the_branch_of_several_is_named_in_the_verdict(world: World) -> None:
     versions = several(world, 2)
     pull = world.pull(world.promobot("propose", *named(*versions), "--env", "dev").document["pull_request"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bot.domain.gate import GateResult
 from bot.render import many
 from bot.render.markdown import MAX_CHARACTERS
 from tests.render.markdown_reader import HOSTILE, assert_only_our_markup
@@ -33,6 +34,15 @@ def test_the_way_back_is_one_that_the_verdict_lets_pass() -> None:
     assert "`promobot rollback MODEL --env dev` takes one model back" in mixed
     listens = many.body([first, facts(change=replace(shadow, before=None))], note="")
     assert "promobot rollback" not in listens and "**Revert** is refused" in listens
+
+
+def test_a_part_of_a_bundle_without_a_gate_and_a_promoted_digest_are_said_as_such() -> None:
+    part = facts(gate=GateResult((), asks_nothing=True), reason="", promoted_from="dev")
+    text = many.body([part, facts(reason="", promoted_from="dev")], note="")
+    assert "| a part of a bundle, with the digest that is verified in dev |" in text
+    assert "| passes, with the digest that is verified in dev |" in text
+    assert "It has no gate of its own: its bundle is judged by the part that users ask." in text
+    assert_only_our_markup(text, comments=1, links=LINKS * 2)
 
 
 def test_a_title_names_as_many_as_fit_and_counts_the_rest() -> None:
