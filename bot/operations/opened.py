@@ -26,6 +26,12 @@ class Opened:
     number: int
     title: str
     is_revert: bool
+    of_several: bool = False
+
+    @property
+    def said(self) -> str:
+        """Its number and title; without the names of the others where it is of several models."""
+        return f"#{self.number} {self.title.partition(':')[0] if self.of_several else self.title}"
 
     def is_of(self, model: str, section: Section) -> bool:
         """Whether it changes what this model has on this path."""
@@ -74,7 +80,7 @@ def _changed_by(pull: PullRequest, environment: str, repository: Repository, say
     is_revert = scope.kind == "way back"
     try:
         return [
-            Opened(change, pull.number, pull.title, is_revert=is_revert)
+            Opened(change, pull.number, pull.title, is_revert=is_revert, of_several=scope.is_many)
             for change in _changes(environment, repository, pull.head)
             if scope.covers(change.model)
         ]

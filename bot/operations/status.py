@@ -305,7 +305,7 @@ def _row(seen: Seen, section: Section, model: str) -> ModelStatus:
             for name, table in seen.live.gateways.items()
         },
         agrees=None if seen.unknown else serves(target, entry),
-        pending=tuple(f"#{one.number} {one.title}" for one in seen.opened if one.is_of(model, section)),
+        pending=tuple(one.said for one in seen.opened if one.is_of(model, section)),
     )
 
 

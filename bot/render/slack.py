@@ -13,7 +13,7 @@ from bot.domain.record import DeploymentRecord
 from bot.render.checks import run_again_there, some
 from bot.render.deployment import fix_and_deploy, verdict
 from bot.render.differences import is_held as is_held
-from bot.render.many import left_out_by_reason
+from bot.render.many import judged_by, left_out_by_reason
 from bot.render.mrkdwn import code, escape, link, user
 from bot.render.plainly import plainly
 from bot.render.proposal import revert_waits
@@ -243,7 +243,8 @@ def proposed(done: Proposal) -> str:
         case "already desired":
             return f"✅ {what}: main says so already."
         case "stopped":
-            return f"⛔ {what} was not proposed: {escape(done.reason)}"
+            by = f". {judged_by(done.environment, done.judged_by)}" if done.gate and done.judged_by else ""
+            return f"⛔ {what} was not proposed: {escape(done.reason)}{by}"
 
 
 _LEFT_OUT = 20
@@ -272,6 +273,8 @@ def proposed_several(done: Proposals) -> str:
     lines += [f"⛔ Left out: {escape(who, limit=300)}: {escape(why, limit=300)}" for who, why in left[:_LEFT_OUT]]
     if len(left) > _LEFT_OUT:
         lines.append(f"… and {len(left) - _LEFT_OUT} more reasons")
+    if done.judged_by and any(one.kind in ("gate", "no gate") for one in done.left_out):
+        lines.append(judged_by(done.environment, done.judged_by))
     return "\n".join(lines)
 
 

@@ -307,18 +307,18 @@ def proposed(done: Proposal) -> str:
     name = f"{done.model} {done.version}"
     where = f"{done.environment}'s shadow path" if done.section == "shadow" else done.environment
     reason = f" because {done.reason}" if done.reason else ""
+    by = f"\n{judged_by(done.environment, done.judged_by)}" if done.gate and done.judged_by else ""
     match done.action:
         case "opened":
-            return f"{name} is proposed to {where}{reason}: {done.url}"
+            return f"{name} is proposed to {where}{reason}: {done.url}{by}"
         case "updated":
-            return f"#{done.pull_request} now proposes {name} to {where}{reason}: {done.url}"
+            return f"#{done.pull_request} now proposes {name} to {where}{reason}: {done.url}{by}"
         case "unchanged":
             said = f"{name} is proposed to {where} already; nothing was changed: {done.url}"
             return f"{said}\n→ {run_again_there()}"
         case "already desired":
             return f"{name} is what main says for {where} already; nothing to propose."
         case "stopped":
-            by = f"\n{judged_by(done.environment, done.judged_by)}" if done.gate and done.judged_by else ""
             return f"{name} is not proposed to {done.environment}{reason}.{by}"
 
 
@@ -345,7 +345,7 @@ def proposed_many(done: Proposals) -> str:
         lines.append(grid(*_filled(("proposed", "version", "path", "because"), rows)))
     if done.left_out:
         lines.append(grid(("left out", "because"), left_out_by_reason(done.left_out)))
-    if done.judged_by and any(one.kind in ("gate", "no gate") for one in done.left_out):
+    if done.judged_by and (done.proposals or any(one.kind in ("gate", "no gate") for one in done.left_out)):
         lines.append(judged_by(done.environment, done.judged_by))
     if done.action == "unchanged":
         lines.append(f"→ {run_again_there()}")

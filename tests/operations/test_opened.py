@@ -30,3 +30,11 @@ def test_a_revert_of_what_main_asked_for_before_is_no_way() -> None:
 def test_a_revert_of_another_path_is_no_way() -> None:
     shadow = Change("dev", "shadow", "churn", None, _entry(2))
     assert open_revert_of(shadow, [_opened(2, 1)]) is None
+
+
+def test_one_of_several_models_is_named_without_the_others() -> None:
+    alone = Opened(_change(None, 1), 3, "Promote churn to 1 in dev", is_revert=False)
+    several = Opened(
+        _change(None, 1), 4, "Promote 2 models in dev: churn 1, wine 1", is_revert=False, of_several=True
+    )
+    assert (alone.said, several.said) == ("#3 Promote churn to 1 in dev", "#4 Promote 2 models in dev")

@@ -283,6 +283,10 @@ def test_main_judges_as_its_checks_will_and_not_the_checkout(world: World) -> No
     for model in (lax, only_there):
         document = world.promobot("propose", model, 1, "--env", "dev").document
         assert (document["action"], document["judged_by"]) == ("opened", head)
+    said = world.words("propose", lax, 1, "--env", "dev").out
+    assert f"on main at {head[:12]}" not in said, "nothing was decided"
+    two = world.words("propose", f"{strict}:1", f"{only_there}:1", "--env", "dev")
+    assert f"The gates in manifests/environments/dev.yaml on main at {head[:12]} decided." in two.out
     together = world.promobot("propose", f"{strict}:1", "no-such:1", "--env", "dev").document
     assert together["judged_by"] == head and [one["kind"] for one in together["left_out"]] == ["gate", "no gate"]
 
