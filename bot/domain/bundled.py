@@ -1,4 +1,4 @@
-"""Changes of bundles: a change of any part is a change of all of them."""
+"""Changes of bundles: a change of any part is a change of all of them. See also :mod:`bot.domain.asked`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import replace
 
 from bot.domain.bundle import Bundle, Bundles, Part, bundle_of
 from bot.domain.desired import Change, Desired, Entry, Section
-from bot.domain.record import DeploymentRecord
 from bot.domain.release import Release, Slot
-from bot.domain.routes import Target
 
 
 def bundle_in(entries: Mapping[str, Entry], name: str, parts: Sequence[str]) -> Bundle:
@@ -112,14 +110,6 @@ def entries_of(bundle: Bundle | None) -> dict[str, Entry]:
     """Return the entries of a bundle by model, in its order; nothing of no bundle."""
     parts = bundle.parts if bundle else ()
     return {part.model: Entry(version=part.version, digest=part.digest, run=part.run) for part in parts}
-
-
-def recorded_with(target: Target, records: Iterable[DeploymentRecord]) -> frozenset[tuple[str, int]]:
-    """Return the parts with which this was verified, by Triton's names, as far as records tell."""
-    given = [(one, one.bundle.digest, one.after) for one in records if one.verified and one.bundle and one.after]
-    own = (target.triton_model, target.version)
-    digests = {digest for one, digest, entry in given if (one.published_as, entry.version) == own}
-    return frozenset((one.published_as, entry.version) for one, digest, entry in given if digest in digests)
 
 
 def blamed(slot: Slot, entry: Entry, bundle: Bundle | None) -> Release:

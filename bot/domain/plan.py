@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from bot.domain.routes import RouteTable, Target
 Loaded = frozenset[tuple[str, int]]
 """(triton_model, version) pairs that a Triton has READY."""
 Named = Mapping[str, AbstractSet[Target]]
-"""The targets that are routed, by the name under which Triton has them."""
+"""The targets that are in use, by the name under which Triton has them."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,11 @@ def targets(table: RouteTable) -> list[Target]:
     return list(table.slots.values())
 
 
-def by_name(*tables: RouteTable) -> Named:
-    """Return what these tables route to, by name."""
+def by_name(given: Iterable[Target]) -> Named:
+    """Return these targets by name."""
     found: dict[str, set[Target]] = {}
-    for table in tables:
-        for target in targets(table):
-            found.setdefault(target.triton_model, set()).add(target)
+    for target in given:
+        found.setdefault(target.triton_model, set()).add(target)
     return found
 
 
@@ -62,8 +61,11 @@ def serves(target: Target | None, entry: Entry | None) -> bool:
     return (target.version, target.digest) == (entry.version, entry.digest)
 
 
-def plan(desired: Desired, live: Live, *, known: KnownEntries) -> Plan:
-    """Compare. ``known`` gives the entries in service, for what a route does not say (the run)."""
+def plan(desired: Desired, live: Live, *, known: KnownEntries, asked: Sequence[Target] = ()) -> Plan:
+    """Compare. ``known`` gives the entries in service, for what a route does not say (the run).
+
+    ``asked`` is what the routes need besides what they name, because it is asked by that.
+    """
     changes = [
         Change(
             desired.environment,
@@ -79,7 +81,7 @@ def plan(desired: Desired, live: Live, *, known: KnownEntries) -> Plan:
         for entry in [desired.section(section).get(model)]
         if not serves(target, entry)
     ]
-    needed = targets(live.routes)
+    needed = [*asked, *targets(live.routes)]
     return Plan(
         changes=tuple(changes),
         load={

@@ -66,7 +66,16 @@ class Routed:
     slot: Slot
     target: Target
     parts: Mapping[str, Target] = field(default_factory=dict, compare=False)
-    """All that is in service in the same lane, by model: what it may ask."""
+    """All that is in service in the same lane, by model: what it may ask. Of a bundle the parts of that release."""
+    asks: frozenset[tuple[str, int]] = field(default_factory=frozenset, compare=False)
+    """The versions that it asks, by the names that Triton has."""
+    asked_by: str = field(default="", compare=False)
+    """What asks it, as in ``fraud.1a2b3c4d 7``, where no route names it; its slot may hold another version."""
+
+    @property
+    def why(self) -> str:
+        """Why it is in use, to follow its name."""
+        return f"asked by {self.asked_by}" if self.asked_by else "in service"
 
 
 @dataclass(frozen=True)

@@ -107,14 +107,16 @@ def converge(run: Run, desired: Desired, *, deep: bool = False, tell: Tell | Non
     before = unfinished.last_verified(current.routes)
     bundles = {run.settings.environment: run.settings.bundles}
     desired, overruled = _go_on_back(run, unfinished, desired)
-    todo = plan(desired, replace(current, routes=before), known=known_entries(run.history))
+    needed = run.in_use(before)
+    parts = [what.target for what in needed.only_asked]
+    todo = plan(desired, replace(current, routes=before), known=known_entries(run.history), asked=parts)
     asked = together(todo.changes, {run.settings.environment: desired}, bundles)
     admitted = admit_all(run, [*asked, *overruled])
     on_hold = _have_git_follow_what_is_held(run, admitted)
 
-    restoration = Restoration(run, before, unfinished, deep=deep)
+    restoration = Restoration(run, needed, unfinished, deep=deep)
     todo = restoration.look_at_the_share(todo)
-    repairs = repair(run, todo, before, current.routes)
+    repairs = repair(run, todo, needed, current.routes)
     restoration.look_at_answers(current)
 
     items = [unfinished.item(change, admission) for change, admission in admitted.items() if not admission.held]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bot.concurrency import gather
+from bot.domain.asked import pair_of
 from bot.domain.desired import SECTIONS, Desired
 from bot.domain.plan import Live, serves
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Slot
 from bot.domain.retention import Stock, published_in, retention, strangers_in
-from bot.domain.routes import Routed, RouteTable, routed
+from bot.domain.routes import Routed, RouteTable
 from bot.errors import InvalidInput, PromobotError
+from bot.operations.asked import in_use
 from bot.operations.deployment.admission import golden_of
 from bot.operations.inspection import inspect_answers, inspect_share, kept_of, ways_back, wrong_with
 from bot.operations.seen import unproven
@@ -35,7 +37,7 @@ def deepened(platform: Platform, look: Look) -> Status:
     gather([one for one in systems.gateways if one.latest], Gateway.workers, limit=settings.concurrency.servers)
     unknown = of_unknown_workers(settings.environment, unproven(systems))
     deep = [one for one in unknown if one not in found.differences]
-    for what in routed(live.routes):
+    for what in in_use(systems.share, records, live.routes).everything:
         deep += _in_service(platform, systems, what, live)
     for back in backs:
         if said := wrong_with(systems.share, back):
@@ -50,12 +52,18 @@ def deepened(platform: Platform, look: Look) -> Status:
 
 
 def _in_service(platform: Platform, systems: Serving, what: Routed, live: Live) -> list[Difference]:
-    """Compare what one version in service is, on the share and in its answers, with what it must be."""
-    environment, name = platform.environment, f"{what.target.triton_model} {what.target.version}"
+    """Compare what one version in use is, on the share and in its answers, with what it must be."""
+    environment, pair = platform.environment, pair_of(what.target)
+    name = f"{pair[0]} {pair[1]}"
     found = []
+    why = f"asked by {what.asked_by}" if what.asked_by else "routed"
+    if what.asked_by:
+        lacking = [triton for triton, loaded in live.tritons.items() if loaded is not None and pair not in loaded]
+        step = words.deploy(environment)
+        found += [Difference("triton", f"{name} is {why} but not READY on Triton {one}", step) for one in lacking]
     fault = inspect_share(systems.share, what)
     if fault is not None:
-        found.append(Difference(fault.kind, f"{name} is routed, but {fault.said}", _reconcile(environment)))
+        found.append(Difference(fault.kind, f"{name} is {why}, but {fault.said}", _reconcile(environment)))
     kept = kept_of(systems.share, what.target)
     golden = golden_of(platform.ledger, what, kept.smoke)[0] if kept else None
     if golden is None:

@@ -55,7 +55,8 @@ def inspect_answers(systems: Serving, what: Routed, live: Live, golden: Golden, 
     """Ask each Triton that has the version READY, and then each gateway; return who answers wrong.
 
     A gateway is asked only where it has the routes in force, and every Triton has the version and answers rightly:
-    it passes on what they say. ``limit``: so many are asked at the same time.
+    it passes on what they say. Users get what no route names only by what asks it. ``limit``: so many are asked at
+    the same time.
     """
     pair = (what.target.triton_model, what.target.version)
     having = [triton for triton in systems.tritons if pair in (live.tritons.get(triton.name) or ())]
@@ -69,7 +70,7 @@ def inspect_answers(systems: Serving, what: Routed, live: Live, golden: Golden, 
         for triton, said in gather(having, partial(_wrong_there, what.target, golden), limit=limit)
         if said and not isinstance(said, Unavailable)
     ]
-    if faults or what.slot.lane is Lane.SHADOW or len(having) < len(systems.tritons):
+    if faults or what.asked_by or what.slot.lane is Lane.SHADOW or len(having) < len(systems.tritons):
         return faults
     return [
         Fault("gateway answer", what, str(said), gateway.name)
@@ -218,4 +219,4 @@ def _wrong_in(what: Routed, golden: Golden, gateway: Gateway, *, cases: int | No
 
 def _nothing_kept(digest: str) -> str:
     """There is no package.json to hash against."""
-    return f"nothing is kept of package {short(digest)}"
+    return f"nothing is kept of package {short(digest)}" if digest else "no record says what it must hold"

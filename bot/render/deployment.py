@@ -11,7 +11,7 @@ from bot.domain.evidence import Evidence
 from bot.domain.golden import Disagreement, Golden
 from bot.domain.hold import Held, Hold
 from bot.domain.message import Message
-from bot.domain.names import short
+from bot.domain.names import SHADOW_SUFFIX, short
 from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord, Outcome, is_failed_rollback
 from bot.domain.workers import Answering
 from bot.errors import OutsideError, PromobotError
@@ -106,6 +106,12 @@ def _meanwhile(change: Change) -> str:
 def deploy(environment: str) -> str:
     """Converge."""
     return f"promobot deploy --env {environment}"
+
+
+def asked_again(asker: str) -> str:
+    """Release the model anew that asks a damaged part; ``asker`` is its name in Triton."""
+    model = asker.partition(" ")[0].partition(".")[0].removesuffix(SHADOW_SUFFIX)
+    return f"propose a new version of {model} with its parts as a bundle"
 
 
 def golden_answers(

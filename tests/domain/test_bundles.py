@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bot.domain.asked import Recorded
 from bot.domain.blame import Failure, Seen, Switched, decide
 from bot.domain.bundle import Bundle, Part, needs_no_gate, order_of
 from bot.domain.bundled import (
@@ -14,7 +15,6 @@ from bot.domain.bundled import (
     bundle_in,
     entries_of,
     is_first_of_its_bundle,
-    recorded_with,
     spoken_for,
     stays_the_same,
     together,
@@ -285,9 +285,19 @@ def test_records_tell_with_which_parts_a_release_was_verified() -> None:
         for number, (of, name) in enumerate(releases, 1)
         for model in PARTS
     ]
-    asked = recorded_with(Target("fraud.a", 7, entry("fraud", 7).digest), records)
-    assert asked == {("tokenizer", 3), ("ranker", 1), ("fraud.a", 7)}
-    assert recorded_with(Target("churn", 7, entry("fraud", 7).digest), records) == frozenset()
+    told = Recorded.of(records)
+    fraud = Target("fraud.a", 7, entry("fraud", 7).digest)
+    assert told.asked_by(fraud) == {("tokenizer", 3), ("ranker", 1)}
+    assert {model: (one.triton_model, one.version) for model, one in told.beside(fraud).items()} == {
+        "tokenizer": ("tokenizer", 3),
+        "ranker": ("ranker", 1),
+        "fraud": ("fraud.a", 7),
+    }
+    ranker = told.beside(Target("ranker", 1, entry("ranker", 1).digest))
+    assert ranker["tokenizer"] == Target("tokenizer", 4, entry("tokenizer", 4).digest), "as it was verified last"
+    assert told.asked_by(Target("ranker", 1, "")) == {("tokenizer", 4)}, "a part asks only parts before it"
+    assert told.beside(Target("churn", 7, entry("fraud", 7).digest)) == {}
+    assert told.asked_by(Target("churn", 7, "")) == frozenset()
 
 
 def test_a_bundle_with_a_part_in_quarantine_is_not_counted_as_a_way_back_that_is_kept() -> None:

@@ -24,6 +24,7 @@ from bot.sandbox import triton
 from bot.sandbox.environments import Environment
 from bot.sandbox.processes import Ports
 from bot.settings import Triton
+from bot.systems.triton.config import render_config
 from bot.systems.triton.server import TritonServer
 from tests.controls import control
 from tests.kubernetes.cluster import MANIFESTS, Cluster, objects
@@ -213,3 +214,59 @@ def test_a_state_that_is_not_mounted_is_not_one_before_the_first_deployment(tmp_
     )
     (tmp_path / MARKER_FILE).write_text(Marker("state", "dev").to_json())
     assert "Connection refused" in ready(tmp_path, "http://127.0.0.1:1").stderr, "new: it goes on to ask Triton"
+
+
+def kept(state: Path, folder: Path, *more: str) -> str:
+    """Keep the package of a version that lies on the share, with files that lie beside it only; return its digest."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    files = [(path.relative_to(folder).as_posix(), path.read_bytes()) for path in paths]
+    files += [(name, b"{}") for name in ("config.pbtxt", "smoke.json", *more)]
+    package = Package.of(
+        PackageFile(path, len(content), hashlib.sha256(content).hexdigest()) for path, content in files
+    )
+    place = state / "packages" / package.digest.removeprefix("sha256:")
+    place.mkdir(parents=True)
+    (place / "package.json").write_text(package.to_json())
+    return package.digest
+
+
+def begun(share: Path) -> tuple[str, str]:
+    """Return what a Triton on this share is started with, and what the script says."""
+    command = ["/bin/echo", f"--model-repository={share / 'models'}"]
+    words = [sys.executable, SCRIPT, "start", share / "state", *command]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return done.stdout.strip(), done.stderr
+
+
+@pytest.fixture
+def bundled(tmp_path: Path) -> Path:
+    """Return a share on which only the last of three is routed: it asks the second, and that asks the first."""
+    repository, state = tmp_path / "models", tmp_path / "state"
+    digests = []
+    python = 'backend: "python" parameters { key: "BUNDLE_first" value { string_value: "first.1a2b3c4d:4" } }'
+    steps = 'platform: "ensemble" ensemble_scheduling { step [{ model_name: "second" model_version: 2 }] }'
+    for name, version, config, file in (
+        ("first.1a2b3c4d", 4, 'backend: "onnxruntime"', "model.onnx"),
+        ("second", 2, render_config(python, versions=[2]), "model.py"),
+        ("last", 7, render_config(steps, versions=[7]), ""),
+    ):
+        folder = repository / name / str(version)
+        folder.mkdir(parents=True)
+        folder.with_name("config.pbtxt").write_text(config)
+        if file:
+            (folder / file).write_text(name)
+        digests.append(kept(state, folder, "smoke.tensors"))
+    write(state, RouteTable("prod").following({"last": Route(live=Target("last", 7, digests[-1]))}))
+    return tmp_path
+
+
+def test_it_starts_with_what_the_routes_ask_too(bundled: Path) -> None:
+    said, _ = begun(bundled)
+    assert said.split()[1:] == ["--load-model=first.1a2b3c4d", "--load-model=last", "--load-model=second"]
+
+
+def test_what_asks_something_damaged_is_not_loaded(bundled: Path) -> None:
+    (bundled / "models/first.1a2b3c4d/4/model.onnx").write_text("damaged")
+    said, problems = begun(bundled)
+    assert "--load-model" not in said
+    assert "last 7 is not loaded: it asks first.1a2b3c4d 4, whose bytes are those of no package" in problems

@@ -61,6 +61,7 @@ T_RENAMED = "tests/systems/test_renamed.py"
 T_FENCE = "tests/share/test_fence.py"
 T_LEASE_LOST = "tests/operations/test_lease_lost.py"
 T_PUBLISHING = "tests/share/test_publishing.py"
+T_BUNDLES = "tests/reliability/test_bundles.py"
 SLACK, TABLE = "bot/systems/slack.py", "bot/gateway/table.py"
 LOADING, PUBLISHING = "bot/operations/deployment/loading.py", "bot/operations/deployment/publishing.py"
 ADMISSION, UNFINISHED = "bot/operations/deployment/admission.py", "bot/operations/deployment/unfinished.py"
@@ -3266,6 +3267,103 @@ MUTATIONS = (
         " - {digest for digest, in_bundle in given if in_bundle}\n",
         "\n",
         ("tests/operations/test_asked.py::test_what_was_only_ever_verified_alone_is_not_read",),
+    ),
+    Mutation(
+        "bundles",
+        "a Triton that restarted gets back what is asked",
+        "bot/domain/plan.py",
+        "    needed = [*asked, *targets(live.routes)]\n",
+        "    needed = targets(live.routes)\n",
+        (
+            "tests/operations/test_asked.py::test_a_triton_that_restarted_gets_back_what_is_asked_though_no_route_"
+            "names_it",
+        ),
+    ),
+    Mutation(
+        "bundles",
+        "what is asked is loaded before what asks it",
+        "bot/domain/asked.py",
+        "left.keys().isdisjoint(what.asks - {pair})",
+        "True",
+        (
+            "tests/domain/test_asked.py::test_what_asks_something_damaged_is_found_through_what_it_asks",
+            "tests/operations/test_asked.py::test_a_triton_that_comes_up_gets_what_is_asked_before_what_asks_it",
+        ),
+    ),
+    Mutation(
+        "bundles",
+        "nothing is published beside something damaged that is asked",
+        "bot/operations/deployment/run.py",
+        "        return by_name(self.in_use(self.routes()).targets)\n",
+        "        return by_name(self.routes().slots.values())\n",
+        ("tests/operations/test_asked.py::test_nothing_is_published_beside_something_damaged_that_is_asked",),
+    ),
+    Mutation(
+        "bundles",
+        "what asks something damaged is not loaded on a Triton that comes up",
+        "bot/operations/deployment/loading.py",
+        "if target not in damaged | wanted.asking(damaged)]",
+        "if target not in damaged]",
+        (
+            "tests/operations/test_asked.py::test_what_asks_something_damaged_is_not_loaded_for_triton_loads_that_"
+            "with_it",
+        ),
+    ),
+    Mutation(
+        "bundles",
+        "what asks a part that answers wrong is taken off again",
+        "bot/operations/deployment/repair.py",
+        "            if asked := [pair for pair in lacking if pair in what.asks]:\n",
+        "            if asked := [pair for pair in lacking if False]:\n",
+        ("tests/operations/test_asked.py::test_what_asks_a_part_that_answers_wrong_is_taken_off_again",),
+    ),
+    Mutation(
+        "bundles",
+        "what asks is compared with the parts of its own release",
+        "bot/domain/asked.py",
+        "            parts=told.beside(what.target, what.slot) or what.parts,\n",
+        "            parts=what.parts,\n",
+        ("tests/domain/test_asked.py::test_what_asks_is_compared_with_the_parts_of_its_own_release",),
+    ),
+    Mutation(
+        "bundles",
+        "what asks something damaged is not loaded on a Triton that restarted",
+        "bot/operations/deployment/restoration.py",
+        "        damaged |= self._in_use.asking(damaged)\n",
+        "",
+        (f"{T_BUNDLES}::test_taken_apart_and_a_part_is_damaged",),
+    ),
+    Mutation(
+        "bundles",
+        "something damaged that no route names is not put into service for it",
+        "bot/operations/deployment/restoration.py",
+        "            if what.slot not in replaced and not what.asked_by\n",
+        "            if what.slot not in replaced\n",
+        (f"{T_BUNDLES}::test_taken_apart_and_a_part_is_damaged",),
+    ),
+    Mutation(
+        "bundles",
+        "what a Triton on Kubernetes starts with is whole, and so is what that asks",
+        "manifests/kubernetes/base/triton/routed.py",
+        "        if is_some_package(state, repository, name, version):\n",
+        "        if True:\n",
+        ("tests/kubernetes/test_triton.py::test_what_asks_something_damaged_is_not_loaded",),
+    ),
+    Mutation(
+        "bundles",
+        "drift looks at what is asked",
+        "bot/operations/drift.py",
+        "    for what in in_use(systems.share, records, live.routes).everything:\n",
+        "    for what in routed(live.routes):\n",
+        (f"{T_BUNDLES}::test_taken_apart_and_a_part_is_damaged",),
+    ),
+    Mutation(
+        "bundles",
+        "gateways are not asked for what no route names",
+        "bot/operations/inspection.py",
+        "    if faults or what.asked_by or what.slot",
+        "    if faults or what.slot",
+        (f"{T_BUNDLES}::test_what_was_taken_apart",),
     ),
 )
 

@@ -291,6 +291,7 @@ class Scene:
                 "pine": {"metrics": {"accuracy": {"minimum": 0.5}}},
                 "fraud": {"metrics": {"accuracy": {"minimum": 0.5}}},
             },
+            "packages": {"backends": ["onnxruntime", "python"], "file_types": [".onnx", ".data", ".py"]},
             "bundles": {"fraud": list(BUNDLE)},
             "deadlines": {
                 "request_seconds": 10,
@@ -301,9 +302,13 @@ class Scene:
             },
         }
         begin_share(self.home / "staging", self.home / "staging-state", staging=True)
-        path = self.root / f"manifests/environments/{ENVIRONMENT}.yaml"
+        path = self.settings_file
         path.parent.mkdir(parents=True)
         path.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    @property
+    def settings_file(self) -> Path:
+        return self.root / f"manifests/environments/{ENVIRONMENT}.yaml"
 
     # --- versions ----------------------------------------------------------------------------------------------
 
@@ -311,7 +316,8 @@ class Scene:
         """Register every version there is, once.
 
         Of churn, 3 answers wrong and 4 does not load; of the others there is one. Fraud is an ensemble of tokens and
-        ranks: of tokens there are two versions, and its own second one is for the second.
+        ranks: of tokens there are two versions, and its own second one is for the second. Its third is a Python model
+        that asks the same as the first.
         """
         made = [
             _package("churn", 1),
@@ -329,6 +335,7 @@ class Scene:
         ]
         *_, tokens, other_tokens, ranks = made
         made += [_ensemble("fraud", 1, tokens, ranks), _ensemble("fraud", 2, other_tokens, ranks)]
+        made += [_asking("fraud", 3, tokens, ranks)]
         folder = self.home / "packages"
         place = self.home / "registered"
 
@@ -393,13 +400,20 @@ class Scene:
             text = desired.with_entry(text, file=PROMOTIONS, section=section, model=model, entry=entry)
         commit(self._bare, PROMOTIONS, text)
 
-    def merge_bundle(self, *numbers: int) -> None:
-        """Have main desire these versions of a bundle's parts, in one commit, with the evidence of green checks."""
-        entries = {model: self.versions[key].entry for key in zip(BUNDLE, numbers, strict=True) for model in key[:1]}
-        text, before = self.promotions(), self.desired.models
+    def merge_bundle(self, *numbers: int, section: Section = "models") -> None:
+        """Have main desire these versions of a bundle's parts, in one commit, with the evidence of green checks.
+
+        Without any, main desires none of them.
+        """
+        given = zip(BUNDLE, numbers or (None,) * len(BUNDLE), strict=True)
+        entries = {model: self.versions[model, number].entry if number else None for model, number in given}
+        text, before = self.promotions(), self.desired.section(section)
         for model, entry in entries.items():
-            text = desired.with_entry(text, file=PROMOTIONS, section="models", model=model, entry=entry)
-        changes = [Change(ENVIRONMENT, "models", model, before.get(model), entry) for model, entry in entries.items()]
+            text = desired.with_entry(text, file=PROMOTIONS, section=section, model=model, entry=entry)
+        if not numbers:
+            commit(self._bare, PROMOTIONS, text)
+            return
+        changes = [Change(ENVIRONMENT, section, model, before.get(model), entry) for model, entry in entries.items()]
         wanted = desired.parse(text, file=PROMOTIONS, environment=ENVIRONMENT)
         for change in together(changes, {ENVIRONMENT: wanted}, {ENVIRONMENT: {BUNDLE[-1]: BUNDLE}}):
             assert change.after is not None
@@ -663,6 +677,22 @@ def _ensemble(
     )
     config = f'platform: "ensemble"\nmax_batch_size{config}ensemble_scheduling {{ step [ {steps} ] }}\n'
     contents = {CONFIG_FILE: config.encode(), SMOKE_FILE: SmokeCases((case,)).to_json().encode()}
+    package = Package.of(
+        PackageFile(path, len(content), hashlib.sha256(content).hexdigest()) for path, content in contents.items()
+    )
+    contents[PACKAGE_FILE] = package.to_json().encode()
+    return model, number, contents, package
+
+
+def _asking(
+    model: str, number: int, *parts: tuple[str, int, dict[str, bytes], Package]
+) -> tuple[str, int, dict[str, bytes], Package]:
+    """Make the package of a Python model that asks these; it answers as their ensemble."""
+    _, _, of_ensemble, _ = _ensemble(model, number, *parts)
+    config = of_ensemble[CONFIG_FILE].decode().partition("ensemble_scheduling")[0]
+    config = config.replace('platform: "ensemble"', 'backend: "python"')
+    config += "".join(f'parameters {{ key: "BUNDLE_{name}" value {{}} }}\n' for name, _, _, _ in parts)
+    contents = {CONFIG_FILE: config.encode(), SMOKE_FILE: of_ensemble[SMOKE_FILE], "model.py": b"# asks its parts\n"}
     package = Package.of(
         PackageFile(path, len(content), hashlib.sha256(content).hexdigest()) for path, content in contents.items()
     )

@@ -453,7 +453,7 @@ class Servers:
             problems=problems,
             ready=[
                 {
-                    (name, int(version)): tuple(triton.infer(name, int(version), [0.0]))
+                    (name, int(version)): _said_of_zero(triton, name, int(version))
                     for name, version, state, _ in triton.index()
                     if state == "READY"
                 }
@@ -538,6 +538,14 @@ class Servers:
             self._asked += 1
             said = "" if status in (200, 404) else content.decode(errors="replace")
             self._answers.add(Answer(gateway + 1, model, status, version, whole, said))
+
+
+def _said_of_zero(triton: StandInTriton, name: str, version: int) -> tuple[float, ...]:
+    """Return what a version answers to X = 0; nothing where it answers with an error."""
+    try:
+        return tuple(triton.infer(name, version, [0.0]))
+    except stand_in.NotAnswered:
+        return ()
 
 
 class _Line:

@@ -12,6 +12,9 @@ torn, missing or somebody else's shows in the answer.
 
 An ensemble has no files. It gives X plus what each of its steps adds, as the versions that it names are in memory at
 that moment. Like the real one, it does not load without them, and is taken off when one of them goes.
+
+A Python model answers as an ensemble of the parts in its parameters (BLS). Triton knows nothing of these: it loads
+without them, stays when they go, and then answers with an error.
 """
 
 from __future__ import annotations
@@ -83,7 +86,8 @@ class Loaded:
     stamp: int
     config: bytes
     asks: tuple[tuple[str, int], ...] = ()
-    """The models and versions of an ensemble's steps."""
+    """The models and versions of an ensemble's steps, or those that a Python model asks."""
+    is_python: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,10 @@ class State:
 
     loaded: Mapping[tuple[str, int], Loaded]
     said: Mapping[tuple[str, int], str]
+
+
+class NotAnswered(Exception):
+    """Why a Python model answers with an error."""
 
 
 class LoadFailed(Exception):
@@ -160,12 +168,12 @@ class StandInTriton:
             stamp, before = _stamp(directory), loaded.get(version)
             if before is not None and stamp <= before.stamp and kept == before.config:
                 continue
-            asks = tuple((step.model_name, step.model_version) for step in config.ensemble_scheduling.step)
+            asks, is_python = _asked(config), config.backend == "python"
             try:
-                if missing := [part for part in asks if not self.ready(*part)]:
+                if missing := [part for part in asks if not is_python and not self.ready(*part)]:
                     raise LoadFailed(f"ensemble '{model}' depends on '{missing[0][0]}' which has no loaded version")
                 read = () if asks else _read(directory, config.default_model_filename)
-                loaded[version] = Loaded(read, stamp, kept, asks)
+                loaded[version] = Loaded(read, stamp, kept, asks, is_python)
                 self._said.pop((model, version), None)
             except LoadFailed as error:
                 self._said[model, version] = str(error)
@@ -181,6 +189,8 @@ class StandInTriton:
         return [value + offset for value in values for offset in self._adds(model, version)]
 
     def _adds(self, model: str, version: int) -> tuple[float, ...]:
+        if not self.ready(model, version):
+            raise NotAnswered(f"Request for unknown model: '{model}' version {version} is not at ready state")
         one = self._loaded[model][version]
         return added(self._adds(*part) for part in one.asks) if one.asks else one.offsets
 
@@ -189,7 +199,14 @@ class StandInTriton:
             del self._loaded[model][version]
             self._said[model, version] = "unloaded"
             for name, of_it in self._loaded.items():
-                self._drop(name, [number for number, one in of_it.items() if (model, version) in one.asks])
+                leaning = [n for n, one in of_it.items() if (model, version) in one.asks and not one.is_python]
+                self._drop(name, leaning)
+
+
+def _asked(config: Any) -> tuple[tuple[str, int], ...]:
+    given = [config.parameters[key].string_value for key in sorted(config.parameters) if key.startswith("BUNDLE_")]
+    parts = [(name, int(version)) for name, _, version in (one.rpartition(":") for one in given)]
+    return (*((step.model_name, step.model_version) for step in config.ensemble_scheduling.step), *parts)
 
 
 def _stamp(directory: Path) -> int:
@@ -259,7 +276,10 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
         await self._known(request.model_name, request.model_version, context)
         raw = request.raw_input_contents[0]
         values = list(struct.unpack(f"<{len(raw) // 4}f", raw))
-        answer = self._triton.infer(request.model_name, int(request.model_version), values)
+        try:
+            answer = self._triton.infer(request.model_name, int(request.model_version), values)
+        except NotAnswered as error:
+            await context.abort(grpc.StatusCode.INTERNAL, str(error))
         output = service_pb2.ModelInferResponse.InferOutputTensor(
             name="Y", datatype="FP64", shape=[len(values), _NAMES]
         )
@@ -330,7 +350,10 @@ def http_app(triton: StandInTriton, *, refuses: Callable[[str], bool] = lambda _
         (tensor,) = asked["inputs"]
         binary = tensor.get("parameters", {}).get("binary_data_size")
         values = list(struct.unpack(f"<{binary // 4}f", body[length:])) if binary is not None else tensor["data"]
-        answer = triton.infer(model, version, [float(value) for value in values])
+        try:
+            answer = triton.infer(model, version, [float(value) for value in values])
+        except NotAnswered as error:
+            return JSONResponse({"error": str(error)}, status_code=500)
         output: dict[str, Any] = {"name": "Y", "datatype": "FP64", "shape": [len(values), _NAMES]}
         said = {"model_name": model, "model_version": str(version), "outputs": [output]}
         if not any(one.get("parameters", {}).get("binary_data") for one in asked.get("outputs", [])):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from time import monotonic
 
 from bot.concurrency import lazy
+from bot.domain.asked import InUse, pair_of
 from bot.domain.blame import load_failed
 from bot.domain.bundle import order_of
 from bot.domain.desired import Change
@@ -15,7 +16,7 @@ from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
 from bot.domain.plan import targets
 from bot.domain.record import verified_entries
-from bot.domain.routes import RouteTable, Target
+from bot.domain.routes import Routed, RouteTable, Target
 from bot.domain.stage import Fault, fault_of_load
 from bot.errors import PromobotError, Rejected, Unavailable, WrongAnswers
 from bot.operations.asked import asked_by
@@ -131,7 +132,7 @@ def take_in_newcomers(run: Run, items: list[Item], before: RouteTable) -> list[I
         newcomers = [triton for triton in run.systems.tritons if triton not in there.tritons]
         for triton in newcomers:
             run.say(f"{triton.name} came up in the middle: loading what is in service and what is to be")
-            _load_whole(run, targets(before), triton)
+            _load_whole(run, run.in_use(before), triton)
     except PromobotError as error:
         failed = [item.failing("triton_loaded", error, Fault.ENVIRONMENT) for item in items]
         return _without_those_that_failed(run, failed, before)
@@ -140,22 +141,24 @@ def take_in_newcomers(run: Run, items: list[Item], before: RouteTable) -> list[I
     return go_on(load(run, items, before), partial(prove, run, before=before))
 
 
-def _load_whole(run: Run, wanted: list[Target], triton: TritonServer) -> None:
+def _load_whole(run: Run, wanted: InUse, triton: TritonServer) -> None:
     """Load on one Triton what is whole on the share, and wait until it is READY; raise what goes wrong first.
 
-    What is damaged is left off: gateways ask another Triton as long as this one has nothing.
+    What is damaged is left off, and so is what asks it: gateways ask another Triton as long as this one has nothing.
     """
-    loaded: set[Target] = set()
-
-    def load_one(target: Target) -> None:
-        if is_whole(run, target):
-            ask_to_load(run, target.triton_model, triton)
-            loaded.add(target)
-
-    run.map(wanted, load_one)
-    asked = [target for target in wanted if target in loaded]
+    whole_ones = run.map(wanted.targets, lambda target: (target, is_whole(run, target)))
+    damaged = {target for target, holds in whole_ones if not holds}
+    asked = [target for target in wanted.targets if target not in damaged | wanted.asking(damaged)]
+    load_in_order(run, wanted.in_order(asked), triton)
     for error in wait_ready(run, asked, triton).values() if asked else ():
         raise error
+
+
+def load_in_order(run: Run, waves: Iterable[Iterable[Routed]], triton: TritonServer) -> None:
+    """Ask one Triton to load these, what is asked before what asks it."""
+    for wave in waves:
+        names = dict.fromkeys(what.target.triton_model for what in wave)
+        run.map(names, lambda name: ask_to_load(run, name, triton))
 
 
 def ask_to_load(run: Run, triton_model: str, triton: TritonServer) -> None:
@@ -181,7 +184,7 @@ def wait_ready(run: Run, wanted: list[Target], triton: TritonServer) -> dict[Tar
 def needed_under(run: Run, *tables: RouteTable) -> Mapping[str, set[int]]:
     """Return the versions that must stay loaded under each name: what these routes name, and what that asks."""
     found: dict[str, set[int]] = {}
-    routed = {(target.triton_model, target.version) for table in tables for target in targets(table)}
+    routed = {pair_of(target) for table in tables for target in targets(table)}
     for name, version in routed | asked_by(run.systems.share, run.history, tables):
         found.setdefault(name, set()).add(version)
     return found

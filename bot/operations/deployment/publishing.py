@@ -12,7 +12,7 @@ from bot.concurrency import lazy
 from bot.domain.bundled import place_of
 from bot.domain.contents import look_at
 from bot.domain.desired import Change, Entry
-from bot.domain.plan import Named, by_name
+from bot.domain.plan import Named
 from bot.domain.record import DeploymentRecord
 from bot.domain.routes import Target
 from bot.errors import OtherBytes, Rejected
@@ -33,7 +33,7 @@ def publish(run: Run, items: list[Item]) -> list[Item]:
 
     What asks other parts is published with their names and versions in its configuration.
     """
-    named = lazy(lambda: by_name(run.routes()))
+    named = lazy(run.named)
 
     def publish_one(item: Item, parts: Mapping[str, Target]) -> Item:
         if item.change.after is None:
@@ -49,7 +49,7 @@ def publish(run: Run, items: list[Item]) -> list[Item]:
                 done.append(item)  # it ends with the part that failed
             else:
                 parts = {before.change.model: before.target for before in done if before.target}
-                done.append(publish_one(item, parts))
+                done.append(publish_one(item, parts if item.change.bundle else _parts_as_before(run, item)))
         return done
 
     def begin(group: list[Item]) -> None:
@@ -58,6 +58,12 @@ def publish(run: Run, items: list[Item]) -> list[Item]:
                 run.say(f"{words.describe(item.change)}: publishing to the model repository")
 
     return with_changed(items, itertools.chain(*run.map(_together(items), publish_together, first=begin)))
+
+
+def _parts_as_before(run: Run, item: Item) -> Mapping[str, Target]:
+    """Return the parts that a damaged version goes on asking, where the settings took its bundle apart."""
+    serving = run.in_use(run.routes()).everything if item.leaves else []
+    return next((what.parts for what in serving if what.target == item.leaves and what.asks), {})
 
 
 def _together(items: list[Item]) -> list[list[Item]]:
@@ -138,10 +144,10 @@ def fresh_name(
     version that brings another configuration gets a name of its own. So does a version whose number already holds
     other bytes: the bot never overwrites those, because a reader on NFS may still see them. A damaged version in
     service (``leaves``) gets the next name after its own, which nobody has looked up. The bot loads nothing beside a
-    damaged version that answers: Triton would read the damaged one again. ``named`` returns what the routes name now,
-    and ``config`` is its configuration as it is published.
+    damaged version that answers, or that is asked: Triton would read the damaged one again. ``named`` returns what is
+    in use now, and ``config`` is its configuration as it is published.
     """
-    named = named or lazy(lambda: by_name(run.routes()))
+    named = named or lazy(run.named)
     share, version = run.systems.share, change.after.version if change.after else 0
     config = as_published(described, change, {}) if config is None else config
     wanted, passed = parse_config(config).fingerprint, leaves is None
@@ -170,13 +176,13 @@ def _fits(config: str | None, fingerprint: str) -> bool:
 
 
 def _has_damaged(run: Run, named: Named, name: str, *, but: int) -> bool:
-    """Whether a version in service under this name does not hold on the share what it should."""
+    """Whether a version in use under this name does not hold on the share what it should."""
     others = [target for target in named.get(name, ()) if target.version != but]
     return any(not is_whole(run, target) for target in others)
 
 
 def is_whole(run: Run, target: Target) -> bool:
-    """Whether a version in service holds on the share what it should, as far as that is known."""
+    """Whether a version in use holds on the share what it should, as far as that is known."""
     share = run.systems.share
     try:
         described = share.packages.described(target.digest)

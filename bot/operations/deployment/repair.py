@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from bot.domain.asked import InUse, pair_of
 from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
 from bot.domain.names import short
 from bot.domain.plan import Plan
-from bot.domain.routes import Routed, RouteTable, Target, routed
+from bot.domain.retention import Pair
+from bot.domain.routes import Routed, RouteTable, Target
 from bot.errors import PromobotError, Rejected
 from bot.operations.deployment.admission import golden_of
 from bot.operations.deployment.loading import ask_to_load, wait_ready
@@ -31,7 +34,7 @@ class Repairs:
     behind: Mapping[str, str]
 
 
-def repair(run: Run, todo: Plan, verified: RouteTable, table: RouteTable) -> Repairs:
+def repair(run: Run, todo: Plan, verified: InUse, table: RouteTable) -> Repairs:
     """Bring back what the verified routes need: a Triton that restarted empty, a gateway that missed a reload.
 
     Where those in force (``table``) are others, a deployment was cut off, and they are not spread further: the
@@ -40,19 +43,19 @@ def repair(run: Run, todo: Plan, verified: RouteTable, table: RouteTable) -> Rep
     done: list[str] = []
     problems = list(todo.silent.values())
     seen: dict[Target, tuple[Golden, Evidence | None]] = {}
-    served, proven = {what.target: what for what in routed(verified)}, table.models == verified.models
+    proven = table.models == verified.table.models
     wrong: dict[tuple[str, Target], PromobotError] = {}
 
     def load_again(triton: TritonServer) -> None:
-        missing = todo.load.get(triton.name, ())
+        missing = verified.in_order(todo.load.get(triton.name, ()))
         wrong.update(
             {(triton.name, target): error for target, error in _load_again(run, missing, triton, look).items()}
         )
 
-    def look(target: Target) -> tuple[Golden, Evidence | None]:
-        if target not in seen:
-            seen[target] = _served_before(run, served[target])
-        return seen[target]
+    def look(what: Routed) -> tuple[Golden, Evidence | None]:
+        if what.target not in seen:
+            seen[what.target] = _served_before(run, what)
+        return seen[what.target]
 
     run.map(run.systems.tritons, load_again)
     for triton in run.systems.tritons:
@@ -79,13 +82,13 @@ def repair(run: Run, todo: Plan, verified: RouteTable, table: RouteTable) -> Rep
 
 
 def _served_before(run: Run, what: Routed) -> tuple[Golden, Evidence | None]:
-    """Hash the bytes of a version in service and return how it answers; raise Rejected if the bytes have changed."""
+    """Hash the bytes of a version in use and return how it answers; raise Rejected if the bytes have changed."""
     share, target = run.systems.share, what.target
     described = share.packages.described(target.digest)
     if described is None:
         raise Rejected(
             (
-                f"{target.triton_model} {target.version} is in service, but nothing is kept of its package "
+                f"{target.triton_model} {target.version} is {what.why}, but nothing is kept of its package "
                 f"({short(target.digest)}), so it is not loaded where it is missing"
             ),
             system="model repository",
@@ -94,7 +97,7 @@ def _served_before(run: Run, what: Routed) -> tuple[Golden, Evidence | None]:
     if wrong:
         raise Rejected(
             (
-                f"{target.triton_model} {target.version} is in service, but its bytes are no longer those of "
+                f"{target.triton_model} {target.version} is {what.why}, but its bytes are no longer those of "
                 f"{short(target.digest)}, so it is not loaded where it is missing: {'; '.join(wrong[:3])}"
             ),
             system="model repository",
@@ -104,50 +107,70 @@ def _served_before(run: Run, what: Routed) -> tuple[Golden, Evidence | None]:
 
 def _load_again(
     run: Run,
-    missing: Sequence[Target],
+    missing: Sequence[Sequence[Routed]],
     triton: TritonServer,
-    look: Callable[[Target], tuple[Golden, Evidence | None]],
+    look: Callable[[Routed], tuple[Golden, Evidence | None]],
 ) -> dict[Target, PromobotError]:
-    """Load versions in service on a Triton that lost them, and prove them; return those that failed, and why.
+    """Load versions in use on a Triton that lost them, and prove them; return those that failed, and why.
 
-    What answers wrong is taken off again.
+    What is asked comes before what asks it, in waves. What answers wrong is taken off again, and so is what asks it.
     """
     failed: dict[Target, PromobotError] = {}
 
-    def tried(work: Callable[[Target], None]) -> Callable[[Target], None]:
-        def try_one(target: Target) -> None:
-            try:
-                work(target)
-            except PromobotError as error:
-                failed[target] = error
+    def in_waves(waves: Sequence[Sequence[Routed]], work: Callable[[Routed], None]) -> None:
+        for wave in waves:
+            run.map(wave, partial(try_one, work, dict.fromkeys(map(pair_of, failed))))
 
-        return try_one
-
-    def load_one(target: Target) -> None:
-        look(target)
-        ask_to_load(run, target.triton_model, triton)
-
-    def prove_one(target: Target) -> None:
-        golden, evidence = look(target)
+    def try_one(work: Callable[[Routed], None], lacking: Mapping[Pair, object], what: Routed) -> None:
         try:
-            if wrong := wrong_on_triton(target, golden, triton):
-                raise Rejected(
-                    (
-                        f"{target.triton_model} {target.version} was loaded again and unloaded, because it answers "
-                        f"otherwise than before: {words.answers_differ(wrong, evidence)}"
-                    ),
-                    system=f"Triton {triton.name}",
-                )
-        except Rejected:
-            # It had nothing before, and gateways ask another Triton as long as it has nothing.
-            run.triton(triton).unload(target.triton_model)
-            raise
+            if asked := [pair for pair in lacking if pair in what.asks]:
+                raise Rejected(_asks_what_failed(what.target, *asked[0]), system=f"Triton {triton.name}")
+            work(what)
+        except PromobotError as error:
+            failed[what.target] = error
 
-    run.map(missing, tried(load_one))
-    loaded = [target for target in missing if target not in failed]
+    def load_one(what: Routed) -> None:
+        look(what)
+        ask_to_load(run, what.target.triton_model, triton)
+
+    def prove_one(what: Routed) -> None:
+        golden, evidence = look(what)
+        target = what.target
+        if wrong := wrong_on_triton(target, golden, triton):
+            raise Rejected(
+                (
+                    f"{target.triton_model} {target.version} was loaded again and unloaded, because it answers "
+                    f"otherwise than before: {words.answers_differ(wrong, evidence)}"
+                ),
+                system=f"Triton {triton.name}",
+            )
+
+    def take_off(what: Routed) -> None:
+        try:
+            run.triton(triton).unload(what.target.triton_model)
+        except PromobotError as error:
+            failed[what.target] = error
+
+    in_waves(missing, load_one)
+    loaded = _without(missing, failed)
+    targets = [what.target for wave in loaded for what in wave]
     try:
-        failed |= wait_ready(run, loaded, triton) if loaded else {}
+        failed |= wait_ready(run, targets, triton) if targets else {}
     except PromobotError as error:
-        failed |= dict.fromkeys(loaded, error)
-    run.map([target for target in loaded if target not in failed], tried(prove_one))
+        failed |= dict.fromkeys(targets, error)
+    ready = _without(loaded, failed)
+    in_waves(ready, prove_one)
+    for wave in reversed(ready):
+        # It had nothing before, and gateways ask another Triton as long as it has nothing. A part that no route names
+        # stays: another version under its name may be in service, and what asks it goes.
+        run.map([w for w in wave if not w.asked_by and isinstance(failed.get(w.target), Rejected)], take_off)
     return failed
+
+
+def _without(waves: Sequence[Sequence[Routed]], failed: Mapping[Target, PromobotError]) -> list[list[Routed]]:
+    return [[what for what in wave if what.target not in failed] for wave in waves]
+
+
+def _asks_what_failed(target: Target, name: str, version: int) -> str:
+    """A part is not loaded, or answers wrong, so what asks it is not loaded."""
+    return f"{target.triton_model} {target.version} is not loaded: it asks {name} {version}, which was not repaired"

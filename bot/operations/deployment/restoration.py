@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from bot.domain.asked import InUse
 from bot.domain.bundled import together
 from bot.domain.contents import look_at
 from bot.domain.desired import SECTIONS, Change, Desired, Entry, KnownEntries
 from bot.domain.plan import Live, Plan, in_service, serves
 from bot.domain.record import known_entries
 from bot.domain.release import Slot
-from bot.domain.routes import Routed, RouteTable, routed
+from bot.domain.routes import Routed
 from bot.errors import PromobotError, Rejected
 from bot.operations.deployment.admission import Admission, golden_of, seen_once
 from bot.operations.deployment.item import Item
@@ -33,32 +34,37 @@ from bot.systems.triton.config import asked_in
 class Restoration:
     """What one run finds wrong with what is in service; ``deep`` looks at everything, else only at what is loaded."""
 
-    def __init__(self, run: Run, table: RouteTable, unfinished: Unfinished, *, deep: bool) -> None:
-        self._run, self._table, self._unfinished, self._deep = run, table, unfinished, deep
+    def __init__(self, run: Run, in_use: InUse, unfinished: Unfinished, *, deep: bool) -> None:
+        self._run, self._in_use, self._unfinished, self._deep = run, in_use, unfinished, deep
+        self._table = in_use.table
         self._wrong: dict[Routed, str] = {}
         self.repaired: list[str] = []
         self.problems: list[str] = []
-        for what in routed(table):
-            if unfinished.publishes_again(what):
+        for what in in_use.everything:
+            if not what.asked_by and unfinished.publishes_again(what):
                 self._wrong[what] = "its repair was cut off"
 
     def look_at_the_share(self, todo: Plan) -> Plan:
-        """Hash what is about to be loaded, or everything; return the plan without what must not be loaded."""
+        """Hash what is about to be loaded, or everything; return the plan without what must not be loaded.
+
+        That is what is damaged, and what asks it: Triton loads the parts of an ensemble with it.
+        """
         missing = {target for targets in todo.load.values() for target in targets}
-        for what in routed(self._table):
+        for what in self._in_use.everything:
             if what not in self._wrong and (self._deep or what.target in missing):
                 said = self._wrong_on_the_share(what)
                 if said:
-                    self._wrong[what] = said
+                    self._found_wrong(what, said)
         damaged = {what.target for what in self._wrong}
+        damaged |= self._in_use.asking(damaged)
         load = {
             name: tuple(target for target in targets if target not in damaged) for name, targets in todo.load.items()
         }
         return replace(todo, load=load)
 
     def look_at_answers(self, live: Live) -> None:
-        """Ask every Triton for what is in service and whole on the share."""
-        for what in routed(self._table) if self._deep else ():
+        """Ask every Triton for what is in use and whole on the share."""
+        for what in self._in_use.everything if self._deep else ():
             kept = kept_of(self._run.systems.share, what.target)
             if what not in self._wrong and kept is not None:
                 golden, _ = golden_of(self._run.ledger, what, kept.smoke)
@@ -66,12 +72,17 @@ class Restoration:
                 faults = inspect_answers(self._run.systems, what, live, golden, limit=limit)
                 wrong = [fault for fault in faults if fault.kind == "answer"]
                 if wrong:
-                    self._wrong[what] = f"{wrong[0].where} answered wrong, {wrong[0].said}"
+                    self._found_wrong(what, f"{wrong[0].where} answered wrong, {wrong[0].said}")
                 self.problems += [
                     f"gateway {f.where} answers wrong, though every Triton is right: {f.said}"
                     for f in faults
                     if f not in wrong
                 ]
+
+    def _found_wrong(self, what: Routed, said: str) -> None:
+        self._wrong[what] = said
+        if what.asked_by:
+            self.problems.append(_asked_and_wrong(what, said))
 
     def items(self, changing: list[Change], desired: Desired) -> list[Item]:
         """Return what is to be published again: all that is wrong but what a change replaces anyway.
@@ -79,11 +90,15 @@ class Restoration:
         With a part of a bundle, all of it: what asks that part must ask it under its new name.
         """
         replaced = {change.slot for change in changing}
-        wrong = {what.slot: (what, reason) for what, reason in self._wrong.items() if what.slot not in replaced}
+        wrong = {
+            what.slot: (what, reason)
+            for what, reason in self._wrong.items()
+            if what.slot not in replaced and not what.asked_by
+        }
         known, environment = known_entries(self._run.history), self._table.environment
         changes = [self._again(what, desired, known) for what, _ in wrong.values()]
         served, bundles = in_service(self._table, known), self._run.settings.bundles
-        in_place = {what.slot: what for what in routed(self._table)}
+        in_place = {what.slot: what for what in self._in_use.everything if not what.asked_by}
         found = []
         for change in together(changes, {environment: served}, {environment: bundles}):
             if change.bundle is not None and not change.bundle.is_whole:
@@ -152,7 +167,7 @@ class Restoration:
 
     def _wrong_on_the_share(self, what: Routed) -> str:
         fault = inspect_share(self._run.systems.share, what)
-        if fault is not None and fault.kind == "package":
+        if fault is not None and fault.kind == "package" and what.target.digest:
             entry = Entry(version=what.target.version, digest=what.target.digest, run="unknown")
             with self._tried(fault.said):
                 self._describe(what.slot.model, entry, in_service=True)
@@ -189,6 +204,15 @@ class Restoration:
             yield
         except PromobotError as error:
             self.problems.append(f"{what}; {error}")
+
+
+def _asked_and_wrong(what: Routed, said: str) -> str:
+    """A version is damaged that no route names, so it is not published again by itself."""
+    name = f"{what.target.triton_model} {what.target.version}"
+    return (
+        f"{name} is asked by {what.asked_by}, and no route names it: {said}. "
+        f"Neither is loaded where it is missing; {words.asked_again(what.asked_by)}"
+    )
 
 
 def _way_back_lost(change: Change, said: str) -> str:

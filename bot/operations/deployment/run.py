@@ -7,6 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from bot.concurrency import gather, map_concurrent
+from bot.domain.plan import by_name
 from bot.domain.routes import RouteTable
 from bot.errors import PromobotError
 from bot.operations import Say
@@ -16,7 +17,9 @@ from bot.records.ledger import HeldLedger
 from bot.share import HeldShare, ReadFile
 
 if TYPE_CHECKING:
+    from bot.domain.asked import InUse
     from bot.domain.message import Message
+    from bot.domain.plan import Named
     from bot.systems.gateway import Gateway, GatewayControl
     from bot.systems.github import GitHubRepository
     from bot.systems.mlflow import RegisteredVersion
@@ -91,6 +94,16 @@ class Run(Past):
     def routes(self) -> RouteTable:
         """Return routes.json as it is now."""
         return self.systems.share.routes.read(self.settings.environment)
+
+    def in_use(self, table: RouteTable) -> InUse:
+        """Return all that must be loaded for these routes: what they name, and what that asks."""
+        from bot.operations.asked import in_use
+
+        return in_use(self.systems.share, self.history, table)
+
+    def named(self) -> Named:
+        """Return what is in use by the routes as they are now, by the name under which Triton has it."""
+        return by_name(self.in_use(self.routes()).targets)
 
     def registered(self, model: str, version: int) -> RegisteredVersion:
         """Return what the registry says of a version, without its run; it is asked once."""

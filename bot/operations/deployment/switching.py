@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import cycle, islice
 from time import monotonic, sleep
 
-from bot.concurrency import room_for
+from bot.concurrency import lazy, room_for
 from bot.domain import stage
+from bot.domain.asked import InUse, pair_of
 from bot.domain.blame import Decision, Failure, Kind, Seen, Switched, decide, is_empty, routes_with
 from bot.domain.bundled import place_of
 from bot.domain.desired import Change
 from bot.domain.golden import Golden
 from bot.domain.journal import Underway
-from bot.domain.plan import Plan, targets
+from bot.domain.plan import Plan
 from bot.domain.routes import RouteTable, Target
 from bot.domain.stage import Fault, Incomplete
 from bot.errors import Denied, Foreign, NotReady, OtherBytes, PromobotError, Unavailable
@@ -490,7 +491,7 @@ def put_back(
     away = [gateway for gateway, answer in run.gather(run.systems.gateways, back) if answer]
     if away:
         # A gateway takes no routes to what no Triton has READY: one that restarted lost the version before, too.
-        run.gather(run.systems.tritons, partial(_load_missing, run, before))
+        run.gather(run.systems.tritons, partial(_load_missing, run, lazy(partial(run.in_use, before))))
     still = {gateway: answer for gateway, answer in run.gather(away, back) if answer}
     left = _leave_out_those_that_left(run, [one for one, answer in still.items() if isinstance(answer, Unavailable)])
     astray = [
@@ -521,9 +522,11 @@ def _bring_back(run: Run, table: RouteTable, gateway: Gateway) -> str:
     return "" if there.models == table.models else f"it serves generation {there.generation}"
 
 
-def _load_missing(run: Run, table: RouteTable, triton: TritonServer) -> None:
+def _load_missing(run: Run, wanted: Callable[[], InUse], triton: TritonServer) -> None:
+    """Load what this Triton lacks; raise what goes wrong first, when all was tried."""
     there = {(state.model, state.version) for state in triton.index() if state.ready}
-    missing = [target for target in targets(table) if (target.triton_model, target.version) not in there]
+    needed = wanted()
+    missing = [target for target in needed.targets if pair_of(target) not in there]
     problems: list[PromobotError] = []
 
     def load_one(name: str) -> None:
@@ -532,7 +535,8 @@ def _load_missing(run: Run, table: RouteTable, triton: TritonServer) -> None:
         except PromobotError as error:
             problems.append(error)
 
-    run.map(dict.fromkeys(target.triton_model for target in missing), load_one)
+    for wave in needed.in_order(missing):
+        run.map(dict.fromkeys(what.target.triton_model for what in wave), load_one)
     if missing and not problems:
         problems += wait_ready(run, missing, triton).values()
     if problems:

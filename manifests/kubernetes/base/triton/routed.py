@@ -5,7 +5,8 @@
 
 STATE is ``share.state`` of the environment file. A Triton in explicit control starts with nothing loaded; so each
 start reads the routes, compares the bytes of every version that they name with its package, and has Triton load
-what is whole. Nothing here writes, and nothing needs the bot, GitHub or MLflow.
+what is whole. What asks other models needs these: they are compared and loaded, too, also where no route names them.
+Nothing here writes, and nothing needs the bot, GitHub or MLflow.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,7 +23,12 @@ from urllib.parse import urlsplit
 CHUNK_BYTES = 2**20
 REQUEST_SECONDS = 3.0
 MARKER_FILE = ".promobot.json"
-NOT_OF_THE_VERSION = ("config.pbtxt", "smoke.json")
+NOT_OF_THE_VERSION = ("config.pbtxt", "smoke.json", "smoke.tensors")
+ASKED = (
+    re.compile(r'key:\s*"BUNDLE_[^"]*"\s*value\s*{\s*string_value:\s*"([^":]+):([0-9]+)"'),
+    re.compile(r'model_name:\s*"([^"]+)"\s*model_version:\s*([0-9]+)'),
+)
+"""How a published configuration names what a Python model asks, and the steps of an ensemble."""
 
 
 def routes(state: Path) -> dict:
@@ -43,6 +50,45 @@ def routes(state: Path) -> dict:
             raise
         return {}
     return table["models"]
+
+
+def asked(repository: Path, name: str) -> list[tuple[str, str]]:
+    """Return name and version of each model that this one asks."""
+    text = (repository / name / "config.pbtxt").read_text()
+    return sorted({found for form in ASKED for found in form.findall(text)})
+
+
+def needed(state: Path, repository: Path, target: dict) -> tuple[list[str], str]:
+    """Return the models to load for a version of the routes, and what is wrong with it, or with one that it asks.
+
+    No route has the digest of what is only asked: its bytes are right where some package has them.
+    """
+    names, problem = [target["triton_model"]], damage(state, repository, target)
+    seen, open_ends = set(), [] if problem else asked(repository, target["triton_model"])
+    while open_ends and not problem:
+        name, version = one = open_ends.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        if is_some_package(state, repository, name, version):
+            names.append(name)
+            open_ends += asked(repository, name)
+        else:
+            problem = f"it asks {name} {version}, whose bytes are those of no package"
+    return names, problem
+
+
+def is_some_package(state: Path, repository: Path, name: str, version: str) -> bool:
+    """Whether a version on the share holds exactly what some package that is kept lists."""
+    folder = repository / name / version
+    there = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    for kept in sorted((state / "packages").iterdir()):
+        listed = json.loads((kept / "package.json").read_bytes())["files"]
+        paths = sorted(file["path"] for file in listed if file["path"] not in NOT_OF_THE_VERSION)
+        part = {"triton_model": name, "version": version, "digest": kept.name}
+        if folder.is_dir() and paths == there and not damage(state, repository, part):
+            return True
+    return False
 
 
 def damage(state: Path, repository: Path, target: dict) -> str:
@@ -74,11 +120,11 @@ def start(state: Path, command: list[str]) -> None:
     try:
         for route in routes(state).values():
             for target in route.values():
-                name, problem = target["triton_model"], damage(state, repository, target)
+                found, problem = needed(state, repository, target)
                 if problem:
-                    _say(f"{name} {target['version']} is not loaded: {problem}")
+                    _say(f"{target['triton_model']} {target['version']} is not loaded: {problem}")
                 else:
-                    names.add(name)
+                    names.update(found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         # It must come up all the same: the bot cannot put anything right on a Triton that is not there.
         _say(f"the routes in {state} cannot be read: {error!r}")
