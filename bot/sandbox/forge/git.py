@@ -191,7 +191,7 @@ class Git:
         return [_file_change(patch) for patch in changes if patch]
 
     def changes_of(self, commit: Commit) -> list[FileChange]:
-        """What a commit changes, compared with its first parent."""
+        """Return the changes of a commit, compared with its first parent."""
         return self.diff(commit.parents[0] if commit.parents else None, commit.sha)
 
     def changed_paths(self, base: str | None, head: str) -> tuple[str, ...]:
