@@ -1,0 +1,598 @@
+"""Metrics by name: what each computes of labels and answers, the same number as scikit-learn, and how far it is off.
+
+A team's own metric is a function ``f(labels, answers)`` that returns one number, or one score a row. Their package
+lists it under the entry point ``promobot.metrics``, and the settings name it ``package:name``. It is loaded from that
+installed distribution and from nowhere else: what a model brings along is never code here.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.domain.nearest import did_you_mean
+from bot.evaluation import influence
+from bot.evaluation.influence import Average, Decided, Floats, Mask
+
+Array = NDArray[Any]
+
+GROUP = "promobot.metrics"
+"""The group of entry points under which a team's package lists its metrics."""
+PAIRED = "paired t"
+LINEAR = "linearised, paired t"
+DELONG = "DeLong"
+JACKKNIFE = "jackknife over blocks of rows"
+"""How a metric's error is computed; docs/statistics.md explains each."""
+_AT_ONCE = 2**20
+_SHOWN = 40
+
+
+class Undefined(ValueError):
+    """These rows have no such number: says why, in words for a reader."""
+
+
+class UnknownMetric(ValueError):
+    """No metric has this name: says which one may be meant."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One metric of one version: its ``value``, and the ``influence`` of each unit on it.
+
+    A unit is a row, and for a ranking a query. ``groups`` names the group that each unit belongs to. ``step`` is how
+    much one row can change a metric of decisions, and 0 for one that is continuous. ``rarest`` is the number of rows
+    of the rarer class, where a metric compares classes.
+    """
+
+    value: float
+    influence: Floats
+    step: float = 0.0
+    groups: Array | None = None
+    rarest: int | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What one version answered to the rows of a set; ``refused`` marks those that it did not answer."""
+
+    labels: Array
+    answers: Array
+    groups: Array | None = None
+    refused: Mask | None = None
+
+    def answered(self) -> Array:
+        """Return the answers; raise Undefined where the metric has no worst case for those that are missing."""
+        if self.refused is not None and self.refused.any():
+            raise Undefined(f"{int(self.refused.sum())} rows were not answered, and it has no worst value for them")
+        return self.answers
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric, and the ``method`` that says how sure a difference is.
+
+    ``compute`` returns a number and influences. A team's own metric has none: ``own`` is called instead.
+    """
+
+    name: str
+    higher_is_better: bool
+    method: str
+    compute: Callable[[Rows], Sample] | None = None
+    own: Callable[[Array, Array], float | Floats] | None = None
+
+    def value(self, labels: Array, answers: Array, groups: Array | None = None) -> float:
+        """Return the metric of these rows; raise Undefined where there is none."""
+        if self.compute is not None:
+            return self.compute(Rows(labels, answers, groups)).value
+        assert self.own is not None  # noqa: S101
+        return float(np.mean(self.own(labels, answers)))
+
+
+def metric(name: str, *, threshold: float = 0.5, lower_is_better: bool = False) -> Metric:
+    """Return the metric of this name, as MLflow and scikit-learn spell it: ``val_auc``, ``eval/f1``, ``ndcg@10``.
+
+    ``threshold`` decides for class 1 where the answer is one probability. ``lower_is_better`` says the direction of a
+    team's own metric, ``package:name``; all others have theirs. Raises UnknownMetric.
+    """
+    if ":" in name:
+        return _own(name, lower_is_better=lower_is_better)
+    plain = _plain(name)
+    if found := _NDCG.fullmatch(plain):
+        depth = found["k"]
+        return Metric(name, True, PAIRED, partial(_ndcg, k=int(depth) if depth else None))
+    if found := _QUANTILE.fullmatch(plain):
+        loss = partial(_quantile_loss, float(f"0.{found['share']}"))
+        return Metric(name, False, PAIRED, partial(_mean_of, loss, _numbers))
+    average: Average | None = None
+    if found := _AVERAGED.fullmatch(plain):
+        plain, average = found["class"], "macro" if found["average"] == "macro" else "weighted"
+    elif _AUTOLOGGED.fullmatch(name.casefold()):
+        average = "weighted"  # so MLflow's autologging computes it
+    key = _SPELLINGS.get(plain, plain)
+    if key in _DECIDED:
+        method, of = _DECIDED[key]
+        return Metric(name, True, method, partial(_decided, threshold=threshold, of=of, average=average))
+    if key not in _KNOWN:
+        step = did_you_mean(key, known())
+        raise UnknownMetric(
+            f"no metric is known as {name!r:.80}. {step}Known are {', '.join(known())}; a metric of your own is an "
+            f"entry point of your package in the group {GROUP}, named package:name"
+        )
+    higher, method, compute = _KNOWN[key]
+    return Metric(name, higher, method, compute)
+
+
+def known() -> tuple[str, ...]:
+    """Return the names of all metrics that are known without a package of a team's own."""
+    return tuple(sorted({*_DECIDED, *_KNOWN, "ndcg@10", "quantile_loss@0.9"}))
+
+
+_NDCG = re.compile(r"ndcg(?:_(?:at_)?(?P<k>[1-9][0-9]{0,5}))?")
+_QUANTILE = re.compile(r"(?:quantile|pinball)(?:_loss)?_0_(?P<share>[0-9]{1,6})")
+_AVERAGED = re.compile(r"(?P<class>precision|recall|f1)(?:_score)?_(?P<average>macro|weighted)")
+_AUTOLOGGED = re.compile(r"training_(?:precision|recall|f1)_score")
+_BEFORE = re.compile(r"(?:mean_)?(?:val|valid|validation|eval|evaluation|test|train|training|holdout)_")
+_SPELLINGS = {
+    "acc": "accuracy",
+    "balanced_acc": "balanced_accuracy",
+    "auc": "roc_auc",
+    "auroc": "roc_auc",
+    "auc_roc": "roc_auc",
+    "rocauc": "roc_auc",
+    "ap": "average_precision",
+    "logloss": "log_loss",
+    "binary_logloss": "log_loss",
+    "multi_logloss": "log_loss",
+    "mlogloss": "log_loss",
+    "cross_entropy": "log_loss",
+    "brier_loss": "brier",
+    "brier_score_loss": "brier",
+    "mean_absolute_error": "mae",
+    "l1": "mae",
+    "mean_squared_error": "mse",
+    "l2": "mse",
+    "root_mean_squared_error": "rmse",
+    "mean_absolute_percentage_error": "mape",
+}
+
+
+def _plain(name: str) -> str:
+    """Return a metric's name without where it was measured: ``val/ROC-AUC`` is ``roc_auc``."""
+    last = re.split(r"[/]", name.strip())[-1]
+    plain = re.sub(r"[^a-z0-9]+", "_", last.casefold()).strip("_")
+    plain = _BEFORE.sub("", plain, count=1) or plain
+    return plain.removesuffix("_score") or plain
+
+
+# What answers are read as
+
+
+def _flat(answers: Array) -> Array:
+    """Return answers without axes of one value; those of one number a row have one axis."""
+    return answers.reshape(len(answers)) if answers.size == len(answers) else answers
+
+
+def _finite(values: Array, what: str) -> Floats:
+    """Return numbers as float64; raise Undefined where one is none."""
+    try:
+        numbers = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise Undefined(f"the {what} are not numbers") from error
+    if not np.isfinite(numbers).all():
+        wrong = ~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)
+        count, first = int(wrong.sum()), int(wrong.argmax())
+        raise Undefined(
+            f"{_count(count, f'of the {what}')} {'is' if count == 1 else 'are'} not finite, first of row {first}"
+        )
+    return numbers
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}"
+
+
+def _numbers(rows: Rows) -> tuple[Floats, Floats]:
+    labels, answers = _finite(_flat(rows.labels), "labels"), _finite(_flat(rows.answered()), "answers")
+    if labels.ndim != 1 or answers.ndim != 1:
+        raise Undefined(f"an answer has the shape {list(answers.shape[1:])}, and this metric takes one number a row")
+    return labels, answers
+
+
+def _text(values: Array) -> Array:
+    """Return bytes and objects as text, so that they compare with labels."""
+    if values.dtype.kind == "S":
+        return np.char.decode(values, "utf-8", "replace")
+    if values.dtype.kind == "O":
+        return np.array(
+            [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values.flat]
+        ).reshape(values.shape)
+    return values
+
+
+def _positive(labels: Array) -> Mask:
+    """Return which rows are of the class that one number speaks of: 1, or the greater one of two."""
+    labels = _text(_flat(labels))
+    if labels.dtype.kind != "U":
+        _finite(labels, "labels")
+    classes = np.unique(labels)
+    if classes.dtype.kind in "biuf" and np.isin(classes, (0, 1)).all():
+        return np.asarray(labels == 1)
+    if len(classes) > 2:
+        raise Undefined(f"there are {len(classes)} classes, and an answer is one number")
+    if len(classes) < 2:
+        raise Undefined(f"every label is {_shown(classes[0])}")
+    return np.asarray(labels == classes[-1])
+
+
+def _class_of(labels: Array, columns: int) -> NDArray[np.intp]:
+    """Return the column of each row's class: its number, or its place in the alphabet."""
+    labels = _text(_flat(labels))
+    if labels.dtype.kind == "U":
+        classes, codes = np.unique(labels, return_inverse=True)
+        if len(classes) != columns:
+            raise Undefined(f"the labels have {len(classes)} classes, and an answer has {columns} numbers")
+        return codes
+    numbers = _finite(labels, "labels")
+    codes = numbers.astype(np.intp)
+    if (codes != numbers).any() or codes.min() < 0 or codes.max() >= columns:
+        wrong = numbers[(codes != numbers) | (codes < 0) | (codes >= columns)][0]
+        raise Undefined(f"a label is {wrong:g}, and an answer has {columns} numbers: classes are 0 to {columns - 1}")
+    return codes
+
+
+def _shown(value: object) -> str:
+    return str(value)[:_SHOWN]
+
+
+def _probabilities(rows: Rows) -> tuple[NDArray[np.intp], Array]:
+    """Return each row's class and the probabilities of all classes, in their own precision."""
+    answers = _flat(rows.answered())
+    checked = _finite(answers, "answers")
+    if answers.dtype.kind != "f":
+        answers = checked
+    if answers.ndim > 2:
+        raise Undefined(
+            f"an answer has the shape {list(answers.shape[1:])}, and this metric takes one row of numbers"
+        )
+    if checked.min() < 0 or checked.max() > 1:
+        wrong = checked[(checked < 0) | (checked > 1)][0]
+        raise Undefined(f"an answer is {wrong:.4g}, and this metric takes probabilities")
+    if answers.ndim == 1:
+        one = np.ones((), dtype=answers.dtype)
+        return _positive(rows.labels).astype(np.intp), np.stack([one - answers, answers], axis=1)
+    if not np.isclose(checked.sum(axis=1), 1, rtol=float(np.sqrt(np.finfo(answers.dtype).eps))).all():
+        raise Undefined("the numbers of an answer do not add up to 1, and this metric takes probabilities")
+    return _class_of(rows.labels, answers.shape[1]), answers
+
+
+def decisions(labels: Array, answers: Array, threshold: float = 0.5) -> Array:
+    """Return what each answer decides, in the words of the labels.
+
+    Whole numbers and texts are decisions already. One probability a row decides for class 1 from ``threshold`` on. Of
+    several the greatest counts.
+    """
+    answers = _text(_flat(answers))
+    if answers.dtype.kind not in "f":
+        return answers
+    numbers = _finite(answers, "answers")
+    words = _text(_flat(labels))
+    if numbers.ndim == 1:
+        if words.dtype.kind in "biuf" and np.isin(words, (0, 1)).all():
+            return (numbers >= threshold).astype(np.int64)
+        if words.dtype.kind == "U" or (numbers != np.round(numbers)).any():
+            raise Undefined("an answer is one number, which decides between the classes 0 and 1 only")
+        return numbers.astype(np.int64)
+    if numbers.ndim > 2:
+        raise Undefined(
+            f"an answer has the shape {list(numbers.shape[1:])}, and this metric takes one row of numbers"
+        )
+    columns = numbers.shape[1]
+    codes = numbers[:, 1] >= threshold if columns == 2 and threshold != 0.5 else numbers.argmax(axis=1)
+    if words.dtype.kind != "U":
+        return np.asarray(codes, dtype=np.int64)
+    _class_of(words, columns)
+    return np.asarray(np.unique(words)[np.asarray(codes, dtype=np.intp)])
+
+
+# Metrics of decisions
+
+
+def _decided(
+    rows: Rows,
+    *,
+    threshold: float,
+    of: Callable[[Floats, Average, list[str]], Decided],
+    average: Average | None = None,
+) -> Sample:
+    labels = _text(_flat(rows.labels))
+    if labels.ndim != 1:
+        raise Undefined("a row has several labels, and this metric takes one")
+    refused = np.zeros(len(labels), dtype=bool) if rows.refused is None else rows.refused
+    answers = rows.answers
+    if refused.any() and answers.dtype.kind == "f":
+        answers = np.where(refused.reshape(-1, *[1] * (answers.ndim - 1)), answers.dtype.type(0), answers)
+    decided = decisions(labels, answers, threshold)
+    if decided.ndim != 1:
+        raise Undefined(
+            f"an answer has the shape {list(decided.shape[1:])}, and this metric takes one decision a row"
+        )
+    if (labels.dtype.kind == "U") != (decided.dtype.kind == "U"):
+        raise Undefined(
+            f"labels such as {_shown(labels[0])} and decisions such as {_shown(decided[0])} do not compare"
+        )
+    classes = np.union1d(np.unique(labels), np.unique(decided[~refused]))
+    of_label, of_decision = np.searchsorted(classes, labels), np.searchsorted(classes, decided)
+    of_decision = np.where(refused, len(classes), of_decision)
+    width = len(classes) + 1
+    if len(classes) > _MOST_CLASSES:
+        raise Undefined(f"there are {len(classes)} classes, more than {_MOST_CLASSES}")
+    counts = np.bincount(of_label * width + of_decision, minlength=len(classes) * width).reshape(-1, width)
+    binary = bool(np.isin(classes, (0, 1)).all()) if classes.dtype.kind in "biuf" else False
+    if binary and len(classes) < 2 and average is None and of in (_precision, _recall, _f1):
+        raise Undefined(f"every label and every decision is {_shown(classes[0])}")
+    found = of(counts.astype(float), average or ("binary" if binary else "macro"), [_shown(c) for c in classes])
+    return Sample(found.value, found.of_rows(of_label, of_decision), found.step, rows.groups)
+
+
+_MOST_CLASSES = 2000
+
+
+def _accuracy(counts: Floats, _: Average, __: list[str]) -> Decided:
+    rows = float(counts.sum())
+    value = float(np.trace(counts) / rows)
+    return Decided(value, np.eye(*counts.shape) - value, rows)
+
+
+def _balanced(counts: Floats, _: Average, __: list[str]) -> Decided:
+    return influence.recall(counts, "macro")
+
+
+def _recall(counts: Floats, average: Average, classes: list[str]) -> Decided:
+    _see_that_none_is_zero(counts.sum(axis=1), average, classes, "has the label {}, so its recall is not defined")
+    return influence.recall(counts, average)
+
+
+def _precision(counts: Floats, average: Average, classes: list[str]) -> Decided:
+    decided = counts.sum(axis=0)[:-1]
+    _see_that_none_is_zero(decided, average, classes, "is decided for {}, so its precision is not defined")
+    return influence.precision(counts, average)
+
+
+def _f1(counts: Floats, average: Average, classes: list[str]) -> Decided:
+    whole = counts.sum(axis=1) + counts.sum(axis=0)[:-1]
+    _see_that_none_is_zero(whole, average, classes, "has the label {0} or is decided for it")
+    return influence.f1(counts, average)
+
+
+def _see_that_none_is_zero(rows: Floats, average: Average, classes: list[str], why: str) -> None:
+    asked = [1] if average == "binary" else range(len(rows))
+    if empty := [classes[one] for one in asked if not rows[one]]:
+        raise Undefined(f"no row {why.format(empty[0])}")
+
+
+_DECIDED: dict[str, tuple[str, Callable[[Floats, Average, list[str]], Decided]]] = {
+    "accuracy": (PAIRED, _accuracy),
+    "balanced_accuracy": (LINEAR, _balanced),
+    "precision": (LINEAR, _precision),
+    "recall": (LINEAR, _recall),
+    "f1": (LINEAR, _f1),
+}
+
+
+# Metrics of one score, of probabilities, of numbers
+
+
+def _scored(rows: Rows) -> tuple[Mask, Floats]:
+    """Return which rows are positive and their scores; a missing answer is ranked as wrongly as can be."""
+    positive = _positive(rows.labels)
+    if not 0 < int(positive.sum()) < len(positive):
+        raise Undefined("all labels are the same, and this metric compares rows of two classes")
+    answers, refused = _flat(rows.answers), rows.refused
+    if answers.ndim == 2 and answers.shape[1] == 2:
+        answers = answers[:, 1]
+    if answers.ndim != 1:
+        raise Undefined(f"an answer has the shape {list(answers.shape[1:])}, and this metric takes one number a row")
+    if refused is None or not refused.any():
+        return positive, _finite(answers, "answers")
+    scores = np.where(refused, 0.0, _finite(np.where(refused, 0, answers), "answers"))
+    there = scores[~refused]
+    low, high = (float(there.min()), float(there.max())) if len(there) else (0.0, 0.0)
+    scores[refused & positive], scores[refused & ~positive] = low - 1.0, high + 1.0
+    return positive, scores
+
+
+def _roc_auc(rows: Rows) -> Sample:
+    answers = _flat(rows.answers)
+    if answers.ndim == 2 and answers.shape[1] > 2:
+        return _roc_auc_of_many(rows)
+    return _of_classes(influence.roc_auc, rows)
+
+
+def _of_classes(compute: Callable[[Mask, Floats], tuple[float, Floats]], rows: Rows) -> Sample:
+    positive, scores = _scored(rows)
+    count = int(positive.sum())
+    return Sample(*compute(positive, scores), groups=rows.groups, rarest=min(count, len(positive) - count))
+
+
+def _roc_auc_of_many(rows: Rows) -> Sample:
+    """Return the mean over the classes, each against the rest."""
+    labels, shares = _probabilities(rows)
+    there = np.bincount(labels, minlength=shares.shape[1])
+    if (there == 0).any():
+        raise Undefined(f"no row has the label {int((there == 0).argmax())}, and this metric compares all classes")
+    found = [influence.roc_auc(labels == one, shares[:, one]) for one in range(shares.shape[1])]
+    return Sample(
+        float(np.mean([value for value, _ in found])),
+        np.mean([psi for _, psi in found], axis=0),
+        groups=rows.groups,
+        rarest=int(there.min()),
+    )
+
+
+def _mean_of(score: Callable[..., Floats], read: Callable[[Rows], tuple[Array, Array]], rows: Rows) -> Sample:
+    """Return the mean of one score a row."""
+    labels, answers = read(rows)
+    scores = np.empty(len(labels))
+    for start in range(0, len(labels), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        scores[part] = score(labels[part], answers[part])
+    value = float(scores.mean())
+    scores -= value
+    scores /= len(scores)
+    return Sample(value, scores, groups=rows.groups)
+
+
+def _log_loss(classes: NDArray[np.intp], shares: Array) -> Floats:
+    smallest = np.finfo(shares.dtype).eps
+    own = np.clip(np.take_along_axis(shares, classes[:, None], axis=1)[:, 0], smallest, 1 - smallest)
+    return np.asarray(-np.log(own), dtype=np.float64)
+
+
+def _brier(classes: NDArray[np.intp], shares: Array) -> Floats:
+    wide = shares.astype(np.float64)
+    own = np.take_along_axis(wide, classes[:, None], axis=1)[:, 0]
+    scores = np.asarray((wide**2).sum(axis=1) - own**2 + (1 - own) ** 2)
+    return scores / 2 if shares.shape[1] == 2 else scores
+
+
+def _quantile_loss(share: float, labels: Floats, numbers: Floats) -> Floats:
+    return np.maximum(share * (labels - numbers), (share - 1) * (labels - numbers))
+
+
+def _absolute(labels: Floats, numbers: Floats) -> Floats:
+    return np.abs(labels - numbers)
+
+
+def _squared(labels: Floats, numbers: Floats) -> Floats:
+    return (labels - numbers) ** 2
+
+
+def _relative(labels: Floats, numbers: Floats) -> Floats:
+    return np.abs(labels - numbers) / np.maximum(np.abs(labels), np.finfo(np.float64).eps)
+
+
+def _of_numbers(compute: Callable[[Floats, Floats], tuple[float, Floats]], rows: Rows) -> Sample:
+    return Sample(*compute(*_numbers(rows)), groups=rows.groups)
+
+
+def _r2(rows: Rows) -> Sample:
+    labels, _ = _numbers(rows)
+    if len(labels) and (labels == labels[0]).all():
+        raise Undefined("all labels are the same, and this metric divides by how they vary")
+    return _of_numbers(influence.coefficient_of_determination, rows)
+
+
+_KNOWN: dict[str, tuple[bool, str, Callable[[Rows], Sample]]] = {
+    "roc_auc": (True, DELONG, _roc_auc),
+    "average_precision": (True, LINEAR, partial(_of_classes, influence.average_precision)),
+    "log_loss": (False, PAIRED, partial(_mean_of, _log_loss, _probabilities)),
+    "brier": (False, PAIRED, partial(_mean_of, _brier, _probabilities)),
+    "mae": (False, PAIRED, partial(_mean_of, _absolute, _numbers)),
+    "mse": (False, PAIRED, partial(_mean_of, _squared, _numbers)),
+    "mape": (False, PAIRED, partial(_mean_of, _relative, _numbers)),
+    "rmse": (False, LINEAR, partial(_of_numbers, influence.root_mean_squared_error)),
+    "r2": (True, LINEAR, _r2),
+}
+
+
+# Rankings
+
+
+def _ndcg(rows: Rows, *, k: int | None) -> Sample:
+    """Return the mean over the queries. A query is a group of rows, or one row with a label for each of its items."""
+    labels, answers = _flat(rows.labels), _flat(rows.answered())
+    relevance, scores = _finite(labels, "labels"), _finite(answers, "answers")
+    if relevance.shape != scores.shape:
+        raise Undefined(f"labels of the shape {list(relevance.shape[1:])}, answers of {list(scores.shape[1:])}")
+    if relevance.min() < 0:
+        raise Undefined(f"a label is {relevance.min():g}, and relevance is 0 or more")
+    if relevance.ndim == 2:
+        gains, groups = ndcg(relevance, scores, k), rows.groups
+    else:
+        if rows.groups is None:
+            raise Undefined("the set has no groups, which say what rows belong to one query")
+        gains, groups = _by_query(relevance, scores, rows.groups, k), None
+    value = float(gains.mean())
+    return Sample(value, (gains - value) / len(gains), groups=groups)
+
+
+def _by_query(relevance: Floats, scores: Floats, groups: Array, k: int | None) -> Floats:
+    """Return the NDCG of each query, in the order of the groups' names."""
+    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order, starts = np.argsort(codes, kind="stable"), np.cumsum(sizes) - sizes
+    gains = np.empty(len(sizes))
+    for size in np.unique(sizes):
+        which = np.flatnonzero(sizes == size)
+        rows = order[starts[which][:, None] + np.arange(size)]
+        gains[which] = ndcg(relevance[rows], scores[rows], k)
+    return gains
+
+
+def ndcg(relevance: Floats, scores: Floats, k: int | None = None) -> Floats:
+    """Return the NDCG of each row of items, as scikit-learn: items of one score share their places' discounts."""
+    items = relevance.shape[1]
+    discount = 1 / np.log2(np.arange(items) + 2.0)
+    discount[items if k is None else k :] = 0
+    before = np.concatenate([[0.0], np.cumsum(discount)])
+    order = np.argsort(-scores, axis=1, kind="stable")
+    ranked = np.take_along_axis(scores, order, axis=1)
+    edge = np.ones((len(scores), 1), dtype=bool)
+    changes = np.diff(ranked, axis=1) != 0
+    places = np.arange(items)
+    first = np.maximum.accumulate(np.where(np.hstack([edge, changes]), places, 0), axis=1)
+    last = np.minimum.accumulate(np.where(np.hstack([changes, edge]), places, items)[:, ::-1], axis=1)[:, ::-1]
+    shared = (before[last + 1] - before[first]) / (last + 1 - first)
+    gain = (np.take_along_axis(relevance, order, axis=1) * shared).sum(axis=1)
+    best = (-np.sort(-relevance, axis=1) * discount).sum(axis=1)
+    return np.asarray(np.divide(gain, best, out=np.zeros(len(gain)), where=best > 0))
+
+
+# A team's own
+
+
+def _own(name: str, *, lower_is_better: bool) -> Metric:
+    """Return a metric of a team's own package; raise UnknownMetric where it is not installed or cannot be loaded."""
+    package, _, point = name.partition(":")
+    try:
+        listed = metadata.distribution(package).entry_points.select(group=GROUP)
+    except (metadata.PackageNotFoundError, ValueError) as error:
+        raise UnknownMetric(f"{name}: no package {package!r:.80} is installed where the check runs") from error
+    found = next((one for one in listed if one.name == point), None)
+    if found is None:
+        there = ", ".join(sorted(one.name for one in listed)) or "none"
+        raise UnknownMetric(f"{name}: {package} lists no metric {point!r:.80} under {GROUP}; it lists {there}")
+    try:
+        function = found.load()
+    except (Exception, SystemExit) as error:
+        raise UnknownMetric(f"{name} cannot be loaded: {_last_line(error)}") from error
+    if not callable(function):
+        raise UnknownMetric(f"{name} is {type(function).__name__}, and not a function of labels and answers")
+    return Metric(name, not lower_is_better, JACKKNIFE, own=partial(_asked, name, function))
+
+
+def _asked(name: str, function: Callable[[Array, Array], object], labels: Array, answers: Array) -> float | Floats:
+    """Ask a team's function; raise Undefined where it fails, or returns something else."""
+    try:
+        found = np.asarray(function(labels, answers), dtype=np.float64)
+    except (Exception, SystemExit) as error:
+        raise Undefined(f"{name} failed: {_last_line(error)}") from error
+    if found.shape not in ((), (len(labels),)):
+        raise Undefined(f"{name} returned the shape {list(found.shape)}: it returns one number, or one score a row")
+    if not np.isfinite(found).all():
+        raise Undefined(f"{name} returned {found[()] if found.ndim == 0 else 'scores that are not finite'}")
+    return float(found) if found.ndim == 0 else found
+
+
+def _last_line(error: BaseException) -> str:
+    """Return the last line of a traceback, with the place that it points at."""
+    said = traceback.format_exception_only(error)[-1].strip()
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{said} ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else said
