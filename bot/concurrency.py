@@ -26,6 +26,8 @@ Thing = TypeVar("Thing")
 System = TypeVar("System")
 Answer = TypeVar("Answer")
 Worker = Callable[[], None]
+Heard = tuple[System, Answer | PromobotError]
+"""A server and its answer, or its error."""
 
 MODELS = 4
 """Triton loads four models at a time (its own ``--model-load-thread-count``) and has the fifth wait, while our
@@ -124,9 +126,7 @@ def map_concurrent(
     return [answers[number] for number in range(len(listed))]
 
 
-def gather(
-    systems: Iterable[System], ask: Callable[[System], Answer], *, limit: int
-) -> list[tuple[System, Answer | PromobotError]]:
+def gather(systems: Iterable[System], ask: Callable[[System], Answer], *, limit: int) -> list[Heard[System, Answer]]:
     """Ask all systems at the same time; return each with its answer, or with its error."""
 
     def asked(system: System) -> Answer | PromobotError:

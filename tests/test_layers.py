@@ -457,7 +457,7 @@ READERS = {
     # The doors, and what others mount or import: each is the first of a process, or of another program.
     **dict.fromkeys(
         (
-            *("bot.boundary", "bot.commands", "bot.commands.adopt", "bot.commands.check", "bot.commands.package"),
+            *("bot.boundary", "bot.commands", "bot.commands.check"),
             *("bot.arguments", "bot.log_options", "bot.output"),
         ),
         "the command line",

@@ -250,3 +250,16 @@ def resolved(typed: str) -> Path:
     from pathlib import Path
 
     return from_here(Path(typed).resolve)
+
+
+def see_that_mlflow_is_named() -> None:
+    """Raise InvalidInput where no variable says where MLflow is: a command that registers asks as a training job."""
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        return
+    from bot.errors import InvalidInput
+
+    raise InvalidInput(
+        "is not set",
+        key="MLFLOW_TRACKING_URI",
+        next_step="Set it, and what else MLflow's own clients need here, as for a training job.",
+    )

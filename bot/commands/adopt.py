@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bot import arguments as options
-from bot.commands import Answer, Context, UsageMistake
-from bot.errors import InvalidInput
+from bot.commands import Answer, Context, UsageMistake, see_that_mlflow_is_named
 from bot.exit_codes import ExitCode
 from bot.output import say
 
@@ -60,12 +58,7 @@ def run(arguments: Arguments, _: Context) -> Answer:
     from bot.training.adoption import Adoptions, adopt, adopt_all
     from bot.training.samples import read_samples
 
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        raise InvalidInput(
-            "is not set",
-            key="MLFLOW_TRACKING_URI",
-            next_step="Set it, and what else MLflow's own clients need here, as for a training job.",
-        )
+    see_that_mlflow_is_named()
     found: list[Adoption] = []
     with contextlib.redirect_stdout(sys.stderr):  # MLflow and frameworks print there, and --json is one document
         if arguments.model and arguments.version is not None:

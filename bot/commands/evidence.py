@@ -40,15 +40,11 @@ def run(arguments: Arguments, context: Context) -> Answer:
     from bot.render import terminal
     from bot.requests import RevokeEvidence
 
-    model, version = arguments.model, arguments.version
     if arguments.action == "list":
         with context.platform(arguments.env) as platform:
-            found = list_evidence(platform, model=model)
+            found = list_evidence(platform, model=arguments.model)
         return Answer(found, terminal.evidence(found))
-    if not (model and version):
-        from bot.errors import InvalidInput
-
-        raise InvalidInput("name the model, and a version or the beginning of a digest", key="MODEL VERSION")
+    model, version = arguments.model or "", arguments.version or ""
     if arguments.action == "show":
         with context.platform(arguments.env) as platform:
             found = show(platform, model=model, which=version)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from contextlib import redirect_stdout
@@ -12,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot import arguments as options
-from bot.commands import Answer, Context, UsageMistake, from_here
-from bot.errors import InvalidInput
+from bot.commands import Answer, Context, UsageMistake, from_here, see_that_mlflow_is_named
 
 if TYPE_CHECKING:
     from bot.training.model_directory import Packaged
@@ -80,12 +78,8 @@ def run(arguments: Arguments, _: Context) -> Answer:
     from bot.render import packaging as words
     from bot.training.model_directory import package_directory
 
-    if arguments.register and not os.environ.get("MLFLOW_TRACKING_URI"):
-        raise InvalidInput(
-            "is not set",
-            key="MLFLOW_TRACKING_URI",
-            next_step="Set it, and what else MLflow's own clients need here, as for a training job.",
-        )
+    if arguments.register:
+        see_that_mlflow_is_named()
     with tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
         target = from_here(Path(arguments.to).absolute) if arguments.to else Path(temporary, "package")
         made = package_directory(

@@ -68,12 +68,12 @@ def _show(look: Callable[[], str]) -> bool:
     """Show a look in the place of the one before; say whether somebody reads on. A fault is shown, too."""
     from datetime import UTC, datetime
 
-    from bot.errors import PromobotError
+    from bot.operations.attempts import attempted
 
-    try:
+    with attempted() as attempt:
         text = look()
-    except PromobotError as error:
-        text = f"{error}\n{error.state}".strip()
+    if attempt.error:
+        text = f"{attempt.error}\n{attempt.error.state}".strip()
     clear = "\033[H\033[2J" if sys.stdout.isatty() else ""
     return show(f"{clear}{text}\n\nlooked at {datetime.now(UTC):%H:%M:%S} UTC; Ctrl-C ends it\n", colours=True)
 

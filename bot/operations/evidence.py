@@ -34,13 +34,16 @@ def list_evidence(platform: Platform, *, model: str | None) -> Found:
 
 
 def show(platform: Platform, *, model: str, which: str) -> Found:
-    """Return the newest evidence of each entry of one version, on each path; raise Refused where there is none."""
+    """Return the newest evidence of each entry of one version, on each path. Raise Refused where there is none, and
+    InvalidInput where ``model`` or ``which`` is empty."""
+    _see_that_it_is_named(model, which)
     newest = newest_of_each(_of(platform.ledger, model, which))
     return Found(platform.environment, datetime.now(UTC), tuple(newest))
 
 
 def revoke(platform: Platform, *, model: str, which: str, reason: str, by: str) -> Found:
     """Revoke all evidence of one version. Later checks write new evidence; the version in service stays."""
+    _see_that_it_is_named(model, which)
     if not reason.strip():
         raise InvalidInput("say why: the people whose release it holds read this", key="--reason")
     ledger, environment = platform.ledger, platform.environment
@@ -54,6 +57,11 @@ def revoke(platform: Platform, *, model: str, which: str, reason: str, by: str) 
     ledger.revoke(standing, reason=reason, by=by)
     left = _of(ledger, model, which, passed=True)
     return Found(environment, datetime.now(UTC), tuple(left), len(standing))
+
+
+def _see_that_it_is_named(model: str, which: str) -> None:
+    if not (model and which):
+        raise InvalidInput("name the model, and a version or the beginning of a digest", key="MODEL VERSION")
 
 
 def _of(ledger: Ledger, model: str, which: str, *, passed: bool = False) -> list[Evidence]:

@@ -18,8 +18,8 @@ from bot.domain.record import verified_bundles, verified_entries
 from bot.domain.release import Lane, Slot
 from bot.domain.scope import revert_branch
 from bot.domain.way_back import WayBack, latest
-from bot.errors import PromobotError
 from bot.operations import Say
+from bot.operations.attempts import reported
 from bot.operations.proposing import Asking, Draft, Proposed, put_proposal
 from bot.platform import Platform
 from bot.records.ledger import HeldLedger, Ledger, Proposer
@@ -86,13 +86,12 @@ def let_git_follow(platform: Platform, held: HeldShare, desired: Desired, say: S
             continue
         hold_what_main_asks(HeldLedger(ledger, held.lease.check), way, wanted, asks)
         which = words.revert_of(model, way.target.version, way.by, way.at)
-        try:
+        with reported(say, f"{which} could not be opened, the next run tries again") as attempt:
             is_back = answers(share, platform.environment, way.whole)
             proposed = propose_way_back(
                 platform, platform.repository(), Revert.of(way), current=wanted, asks=asks, is_back=is_back, say=say
             )
-        except PromobotError as error:
-            say(f"{which} could not be opened, the next run tries again: {error}")
+        if attempt.failed:
             continue
         forget_ways_back(share, ways, model=about)
         if proposed is not None:

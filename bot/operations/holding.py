@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,11 +12,11 @@ from bot.domain.desired import Desired, Entry, Section
 from bot.domain.hold import Held
 from bot.domain.plan import Live, in_service, plan
 from bot.domain.routes import RouteTable
-from bot.errors import PromobotError
 from bot.operations import Say
+from bot.operations.attempts import reported
 from bot.operations.deployment.admission import admit_all, held_among
 from bot.operations.latest_merges import LatestMerges, checked_in
-from bot.operations.main_branch import Main, main_beside
+from bot.operations.main_branch import Look, Main, main_beside
 from bot.operations.opened import Opened, open_pull_requests, open_revert_of, opened
 from bot.operations.past import Past
 from bot.platform import Platform
@@ -55,7 +55,7 @@ def what_is_held(platform: Platform, *, within_seconds: float | None = None, say
         return _as_github_tells(platform, main.repository, asked.held, say)
 
 
-def _asked_by(platform: Platform, look: Callable[[], Main | PromobotError]) -> tuple[Main, MainAsks]:
+def _asked_by(platform: Platform, look: Look) -> tuple[Main, MainAsks]:
     routes = platform.share.routes.read(platform.environment)
     main = look()
     if not isinstance(main, Main):
@@ -96,16 +96,14 @@ def as_github_tells(
     held = [_with_revert(one, open_revert_of(one.change, pulls)) for one in held]
     if not held:
         return []
-    try:
+    with reported(say):
         merged = LatestMerges(repository, platform.environment, platform.github.merged_pull_requests())
         found = []
         for one in held:
             pull = merged.that_asked(one.change, checked_in=checked_in(platform.ledger, one.change))
             found.append(Held(one.change, one.hold.no_earlier_than(pull.merged_at if pull else None)))
-    except PromobotError as error:
-        say(str(error))
-        return [Held(one.change, one.hold.no_earlier_than(None)) for one in held]
-    return found
+        return found
+    return [Held(one.change, one.hold.no_earlier_than(None)) for one in held]
 
 
 def _with_revert(held: Held, revert: int | None) -> Held:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change, Desired, changes
 from bot.domain.scope import asks_for
-from bot.errors import InvalidInput
-from bot.operations.proposing import desired_at
+from bot.operations.proposing import readable_at
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -57,10 +56,7 @@ class LatestMerges:
         return self._changed[pull.number]
 
     def _desired(self, commit: str) -> Desired | None:
-        try:
-            return desired_at(self._repository, self._environment, self._repository.fetch(commit))
-        except InvalidInput:
-            return None  # a file that nobody can read asked for nothing
+        return readable_at(self._repository, self._environment, self._repository.fetch(commit))
 
 
 def checked_in(ledger: Ledger, change: Change) -> int | None:

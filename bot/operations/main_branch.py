@@ -28,10 +28,12 @@ class Main:
     desired: Desired
 
 
+Look = Callable[[], Main | PromobotError]
+"""Returns main, or why it cannot be read."""
+
+
 @contextmanager
-def main_beside(
-    platform: Platform, *, within_seconds: float | None = None
-) -> Iterator[Callable[[], Main | PromobotError]]:
+def main_beside(platform: Platform, *, within_seconds: float | None = None) -> Iterator[Look]:
     """Begin to read main beside what follows; yield what returns it, or why it cannot be read.
 
     Nobody waits longer than ``within_seconds``, counted from here: a remote that hangs counts as one that does not

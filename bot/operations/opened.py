@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change, Desired, Section, changes
 from bot.domain.scope import scope_of
-from bot.errors import PromobotError
+from bot.operations.attempts import reported
 from bot.operations.proposing import desired_at, read_desired
 
 if TYPE_CHECKING:
@@ -50,11 +50,9 @@ def opened(
 
     ``pulls`` returns what is open on the bot's branches, or raises why that is not known.
     """
-    try:
+    found: list[PullRequest] = []
+    with reported(say):
         found = pulls()
-    except PromobotError as error:
-        say(str(error))
-        return []
     return [one for pull in found for one in _changed_by(pull, environment, repository, say)]
 
 
@@ -78,15 +76,13 @@ def _changed_by(pull: PullRequest, environment: str, repository: Repository, say
     if scope is None or scope.environment != environment:
         return []
     is_revert = scope.kind == "way back"
-    try:
+    with reported(say, f"#{pull.number}"):
         return [
             Opened(change, pull.number, pull.title, is_revert=is_revert, of_several=scope.is_many)
             for change in _changes(environment, repository, pull.head)
             if scope.covers(change.model)
         ]
-    except PromobotError as error:
-        say(f"#{pull.number}: {error}")
-        return []
+    return []
 
 
 def _changes(environment: str, repository: Repository, head: str) -> list[Change]:

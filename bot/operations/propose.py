@@ -15,7 +15,7 @@ from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, Package
 from bot.domain.proposal import edits_of, proposed_for, section_for, why_it_waits
 from bot.domain.release import Slot
 from bot.domain.scope import proposal_branch, scope_of
-from bot.errors import InvalidInput, PromobotError, Refused, Rejected
+from bot.errors import PromobotError, Refused, Rejected
 from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.judging import Judge, judge_on_main
@@ -26,6 +26,7 @@ from bot.operations.proposing import (
     Draft,
     desired_at,
     put_proposal,
+    readable_at,
 )
 from bot.platform import Platform
 from bot.render import many
@@ -261,11 +262,8 @@ def _is_among_many(repository: Repository, change: Change, pulls: Sequence[PullR
 def proposed_by(repository: Repository, pull: PullRequest, environment: str) -> list[Change]:
     """Return what an open pull request changes in the environment; nothing where its file cannot be read."""
     base = repository.merge_base(repository.head(), repository.fetch(pull.head))
-    try:
-        before, after = (desired_at(repository, environment, commit) for commit in (base, pull.head))
-    except InvalidInput:
-        return []  # its checks say so
-    return changes(before, after) if before and after else []
+    before, after = (readable_at(repository, environment, commit) for commit in (base, pull.head))
+    return changes(before, after) if before and after else []  # of one that is not readable its checks say so
 
 
 def _tell_of_another(github: GitHubRepository, number: int, there: Change, change: Change) -> None:

@@ -212,7 +212,7 @@ def _facts(
                 platform, lambda: settings, model, version, verified.get(model), _nothing, ready_seconds=seconds
             )
         except PromobotError as error:
-            return LeftOut(model, version, _KINDS.get(type(error), "other"), words.in_one_line(error))
+            return LeftOut(model, version, _KINDS.get(type(error), "other"), _in_one_line(error))
 
     if wanted:
         # Side by side: a line for each would only say in which order threads come.
@@ -231,7 +231,7 @@ def _facts(
             asked = replace(asking, note="")
             return facts_of(platform, judge, seen, model, candidate, verified.get(model), asking=asked)
         except PromobotError as error:
-            return LeftOut(model, candidate.version, "other", words.in_one_line(error))
+            return LeftOut(model, candidate.version, "other", _in_one_line(error))
 
     facts: list[Facts] = []
     for result in map_concurrent([*candidates.items()], judged, limit=limit):
@@ -251,6 +251,11 @@ def _facts(
 
 def _nothing(_: str) -> None:
     """Say nothing."""
+
+
+def _in_one_line(error: PromobotError) -> str:
+    """Return an error with what to do about it."""
+    return f"{error}. {error.next_step}".removesuffix(". ") if error.next_step else str(error)
 
 
 def _served(facts: Facts) -> LeftOut:

@@ -56,6 +56,14 @@ def desired_at(repository: Repository, environment: str, commit: str) -> Desired
     return None if text is None else desired.parse(text, file=path, environment=environment)
 
 
+def readable_at(repository: Repository, environment: str, commit: str) -> Desired | None:
+    """Return the same as :func:`desired_at`, and None also where nobody can read the file: it asks for nothing."""
+    try:
+        return desired_at(repository, environment, commit)
+    except InvalidInput:
+        return None
+
+
 def _missing(repository: Repository, environment: str, commit: str) -> InvalidInput:
     path = desired.path_of(environment)
     return InvalidInput(

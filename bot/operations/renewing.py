@@ -8,8 +8,8 @@ from bot.domain import desired
 from bot.domain.desired import Change, Desired, changes
 from bot.domain.proposal import Edit, edited
 from bot.domain.scope import scope_of
-from bot.errors import InvalidInput, PromobotError
 from bot.operations import Say
+from bot.operations.attempts import reported
 from bot.operations.proposing import commits_of_people, parts_of, renew
 from bot.platform import Platform
 from bot.render import renewal as words
@@ -26,18 +26,15 @@ def renew_proposals(platform: Platform, *, say: Say) -> None:
     or whose own model main says something else of, stays as it is, and a comment says what to do. Nothing that users
     get depends on it: ``say`` reports what fails, and the next deployment tries again.
     """
-    try:
+    with reported(say, "the open pull requests could not be looked at, the next deployment does") as look:
         repository = platform.repository()
         pulls = [pull for pull in platform.github.open_pull_requests(prefix="promobot") if _is_here(pull, platform)]
         main = repository.head() if pulls else ""
-    except PromobotError as error:
-        say(f"the open pull requests could not be looked at, the next deployment does: {error}")
+    if look.failed:
         return
     for pull in pulls:
-        try:
+        with reported(say, f"#{pull.number} could not be renewed, the next deployment tries again"):
             _look_at(platform, repository, pull, main, say)
-        except PromobotError as error:
-            say(f"#{pull.number} could not be renewed, the next deployment tries again: {error}")
 
 
 def _is_here(pull: PullRequest, platform: Platform) -> bool:
@@ -52,12 +49,11 @@ def _look_at(platform: Platform, repository: Repository, pull: PullRequest, main
     before, now, there = (repository.read(commit, path) for commit in (base, main, pull.head))
     if before is None or now is None or there is None or before == now or repository.merges(before, now, there):
         return
-    try:
+    with reported(say, f"#{pull.number} conflicts with main and is left as it is") as reading:
         old, new, proposed = (
             desired.parse(text, file=path, environment=environment) for text in (before, now, there)
         )
-    except InvalidInput as error:
-        say(f"#{pull.number} conflicts with main and is left as it is: {error}")
+    if reading.failed:
         return
     asked = changes(old, proposed)
     parts = parts_of(pull.branch, platform.settings.bundles)

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from bot.domain import in_words
 from bot.domain.plan import Live
 from bot.domain.silence import Silences, all_silent_since
-from bot.errors import PromobotError
 from bot.operations import Say
+from bot.operations.attempts import reported
 
 if TYPE_CHECKING:
     from bot.share import ModelRepository
@@ -21,13 +21,11 @@ if TYPE_CHECKING:
 
 def note(share: ModelRepository, silent: Iterable[str], *, at: datetime, say: Say) -> None:
     """Keep on the share which servers did not answer a look ``at``. It reports a failure, and stops nothing."""
-    try:
+    with reported(say, "could not note since when a server is silent"):
         before = noted(share, say)
         after = before.after(silent, at=at)
         if after.silent or before.silent:
             share.silences.note(after.model_dump_json())
-    except PromobotError as error:
-        say(f"could not note since when a server is silent: {error}")
 
 
 def note_look(share: ModelRepository, silent: Iterable[str], *, say: Say) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from bot.domain.desired import Change, Section
 from bot.domain.proposal import LeftOut
-from bot.errors import PromobotError
 from bot.render import proposal
 from bot.render.markdown import code, details, escape, fit, table
 
@@ -153,11 +152,6 @@ def is_retired(reason: str) -> str:
 def is_open(number: int, version: int) -> str:
     """Another pull request proposes the model."""
     return f"#{number} proposes version {version} already: merge or close it first"
-
-
-def in_one_line(error: PromobotError) -> str:
-    """Return an error with what to do about it."""
-    return f"{error}. {error.next_step}".removesuffix(". ") if error.next_step else str(error)
 
 
 def left_out_by_reason(left_out: Sequence[LeftOut]) -> list[tuple[str, str]]:

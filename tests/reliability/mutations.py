@@ -949,6 +949,14 @@ MUTATIONS = (
     ),
     Mutation(
         "lease",
+        "that it is lost is nothing that a step reports and goes on after",
+        "bot/operations/attempts.py",
+        "    except PromobotError as error:",
+        "    except BaseException as error:",
+        ("tests/operations/test_attempts.py",),
+    ),
+    Mutation(
+        "lease",
         "one environment that lost it keeps no other from being reconciled",
         "bot/operations/reconcile.py",
         "    except (PromobotError, LeaseLost) as error:",

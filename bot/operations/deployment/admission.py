@@ -19,7 +19,7 @@ from bot.domain.release import Slot
 from bot.domain.retirement import is_removal, spent_by
 from bot.domain.routes import Routed, Target
 from bot.domain.smoke import SmokeCases
-from bot.errors import PromobotError
+from bot.operations.attempts import attempted
 from bot.operations.cases import answers_already, cases_of
 from bot.operations.past import Past
 from bot.records.ledger import Ledger
@@ -156,7 +156,7 @@ def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -
     if (champion and champion.digest) != (evidence.champion and evidence.champion.digest):
         moved.append(_champion_moved(evidence.champion, champion))
     smoke = next((result for result in evidence.checks if result.check == "smoke"), None)
-    try:
+    with attempted() as attempt:
         gate, rules = past.settings.gate(change.model), past.settings.packages
         law = cases_of(past.settings, change.model)
         if evidence.rules != rules_of(gate, rules, (case.fingerprint for case in law)):
@@ -175,8 +175,8 @@ def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -
         findings = judge_again(
             gate, rules, past.registry, change, entry, latency, parts, law=law, asked=evidence.cases
         )
-    except PromobotError as error:
-        return Admission(_could_not_judge(change, evidence, moved, error))
+    if attempt.error:
+        return Admission(_could_not_judge(change, evidence, moved, attempt.error))
     problems = [finding for finding in findings if not finding.passed]
     if problems:
         return Admission(_misses_now(change, evidence, moved, problems))

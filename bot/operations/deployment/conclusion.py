@@ -26,7 +26,7 @@ from bot.domain.retirement import last_left
 from bot.domain.routes import RouteTable, Target
 from bot.domain.scope import revert_branch
 from bot.domain.stage import CutOff, Fault, fault, git_must_follow, outcome, problem_of, should_quarantine
-from bot.errors import PromobotError
+from bot.operations.attempts import attempted, reported
 from bot.operations.deployment.item import Item
 from bot.operations.deployment.run import Run
 from bot.operations.proposing import Draft, put_proposal, withdraw_revert
@@ -85,7 +85,9 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
     slot = spoken_for(change)
     if back is None and (left := last_left(history)) is None:
         back = next((entry for _, entry in verified), None)
-    try:
+    # What users get is right already; the next run tries again to make Git say so, too.
+    failing = f"the revert of {words.describe(change)} could not be proposed, the next run tries again"
+    with reported(run.say, failing) as attempt:
         draft = Draft(
             edits=_edits_back(change, back, left),
             branch=revert_branch(slot),
@@ -96,11 +98,7 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
         )
         platform = run.platform
         proposed = put_proposal(platform.repository(), platform.github, run.ledger, draft, say=run.say)
-    except PromobotError as error:
-        # What users get is right already; the next run tries again to make Git say so, too.
-        run.say(f"the revert of {words.describe(change)} could not be proposed, the next run tries again: {error}")
-        return ""
-    if proposed is None:
+    if attempt.failed or proposed is None:
         return ""
     run.reverts[proposed.pull_request.branch] = proposed.pull_request.url
     return proposed.pull_request.url
@@ -119,10 +117,9 @@ def flush_outbox(run: Run) -> None:
     """Deliver the messages that Slack did not take before; those that it refuses again stay."""
     for name, text in run.systems.share.outbox.read().items():
         message = Message.from_json(text)
-        try:
+        with reported(run.say, f"the message of {name} is still in the outbox") as attempt:
             run.tell(message)
-        except PromobotError as error:
-            run.say(f"the message of {name} is still in the outbox: {error}")
+        if attempt.failed:
             return
         run.map(message.deployments or (name,), run.ledger.confirm)
         run.held.outbox.drop(name)
@@ -227,14 +224,12 @@ def _withdraw_the_revert_of(run: Run, change: Change) -> None:
     if last_try(run.of(change.slot), change) is None:
         return
     run.may_still()
-    try:
-        why = f"{words.describe(change)}: it is in service now, so nothing goes back."
+    which = words.describe(change)
+    with reported(run.say, f"the revert of {which} could not be closed; close it, do not merge it"):
+        why = f"{which}: it is in service now, so nothing goes back."
         done = withdraw_revert(run.platform.repository(), run.platform.github, change, why=why)
-    except PromobotError as error:
-        run.say(f"the revert of {words.describe(change)} could not be closed; close it, do not merge it: {error}")
-        return
-    if done is not None:
-        run.say(f"closed the revert {done}")
+        if done is not None:
+            run.say(f"closed the revert {done}")
 
 
 def _is_known(run: Run, item: Item, served: Desired, records: dict[str, DeploymentRecord]) -> bool:
@@ -264,13 +259,12 @@ def _message(run: Run, item: Item, served: Desired, revert_url: str) -> Message:
 
 def _tell(run: Run, items: list[Item], message: Message, *, name: str) -> list[Item]:
     """Send Slack the message about these items, or keep it in the outbox under ``name``."""
-    try:
-        timestamp = run.tell(message)
-        said, holds = f"read back, ts {timestamp}", True
-    except PromobotError as error:
+    with attempted() as attempt:
+        said = f"read back, ts {run.tell(message)}"
+    if attempt.failed:
         run.held.outbox.put(name, message.to_json())
-        said, holds = f"in the outbox: {error}", False
-    return [item.seeing("slack_delivered", said, holds=holds) for item in items]
+        said = f"in the outbox: {attempt.error}"
+    return [item.seeing("slack_delivered", said, holds=not attempt.failed) for item in items]
 
 
 def _write_records(run: Run, items: list[Item], served: Desired, records: dict[str, DeploymentRecord]) -> None:
@@ -329,12 +323,12 @@ def _point_alias(run: Run, change: Change, serving: Target | None) -> str:
     """Point the alias; return what is wrong, or an empty string."""
     alias = change.slot.alias
     version = serving.version if serving else None
-    try:
+    # The alias is a projection of Git for people who look at MLflow; it decides nothing.
+    with attempted() as attempt:
         run.aliases.point(change.model, alias, version)
-    except PromobotError as error:
-        # The alias is a projection of Git for people who look at MLflow; it decides nothing.
-        return f"MLflow's alias {alias} was not moved, the next change moves it: {error}"
-    return ""
+    return (
+        f"MLflow's alias {alias} was not moved, the next change moves it: {attempt.error}" if attempt.failed else ""
+    )
 
 
 def _why_back_to_nothing(change: Change, left: DeploymentRecord | None) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
-from bot.concurrency import gather, map_concurrent
+from bot.concurrency import Heard, gather, map_concurrent
 from bot.domain.plan import by_name
 from bot.domain.routes import RouteTable
-from bot.errors import PromobotError
 from bot.operations import Say
 from bot.operations.past import Past
 from bot.platform import Platform, Serving
@@ -57,9 +56,7 @@ class Run(Past):
         """Do the work for each, as many models at a time as the settings say."""
         return map_concurrent(things, work, limit=self.settings.concurrency.models, first=first)
 
-    def gather(
-        self, servers: Iterable[System], ask: Callable[[System], Answer]
-    ) -> list[tuple[System, Answer | PromobotError]]:
+    def gather(self, servers: Iterable[System], ask: Callable[[System], Answer]) -> list[Heard[System, Answer]]:
         """Ask these servers, as many at a time as the settings say; return each with its answer, or its error."""
         return gather(servers, ask, limit=self.settings.concurrency.servers)
 

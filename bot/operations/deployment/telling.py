@@ -14,7 +14,7 @@ from bot.domain.plan import serves
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Slot
 from bot.domain.scope import scope_behind
-from bot.errors import PromobotError
+from bot.operations.attempts import reported
 from bot.operations.deployment.run import Run
 from bot.operations.latest_merges import LatestMerges, checked_in, is_among
 from bot.render import ending as words
@@ -44,7 +44,8 @@ def tell_pull_requests(
     told = [*(one.change for one in held), *ended]
     until = time.monotonic() + DEADLINES * run.settings.deadlines.request_seconds
     done = 0
-    try:
+    failing = "a pull request could not be told how it ended, `promobot history` tells it"
+    with reported(run.say, failing) as attempt:
         github = run.platform.github
         merged = LatestMerges(repository, run.settings.environment, github.merged_pull_requests())
         asked = {pull.number: pull for pull in _without_deployment(run, merged)}
@@ -56,10 +57,7 @@ def tell_pull_requests(
             done += 1
         for pull in _with_what_they_undid(merged, list(asked.values())):
             _tell(run, github, pull, merged, [*run.history, *records], held)
-    except PromobotError as error:
-        run.say(f"a pull request could not be told how it ended, `promobot history` tells it: {error}")
-        return
-    if time.monotonic() >= until or done < len(told):
+    if not attempt.failed and (time.monotonic() >= until or done < len(told)):
         run.say("not every pull request has a comment on how it ended; `promobot history` has all of them")
 
 

@@ -34,6 +34,10 @@ class NotConverted(InvalidInput):
     """No converter makes ONNX of the model; the message has its class and the reason."""
 
 
+class UnfitRows(InvalidInput):
+    """The sample rows are not such as the model takes, or no rows at all; the message has which, and why."""
+
+
 class NotAnswered(InvalidInput):
     """The framework does not answer the sample rows; the message has the model's class and the reason."""
 

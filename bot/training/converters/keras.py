@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bot.errors import InvalidInput
-from bot.training.converters.converted import Converted, NotConverted, class_of
+from bot.training.converters.converted import Converted, NotConverted, UnfitRows, class_of
 from bot.training.converters.graph import OPSETS, renamed
 from bot.training.converters.rows import INPUT
 
@@ -56,7 +55,7 @@ def _by_name(model: Any, inputs: Any) -> dict[str, Array]:
     named = dict(inputs) if isinstance(inputs, Mapping) else {INPUT: inputs}
     known = {spec.name for spec in model.inputs}
     if len(model.inputs) > 1 and set(named) != known:
-        raise InvalidInput(f"have other names than the model's inputs: {', '.join(sorted(known))}", key="inputs")
+        raise UnfitRows(f"have other names than the model's inputs: {', '.join(sorted(known))}", key="inputs")
     return {name: np.asarray(values) for name, values in named.items()}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bot.errors import InvalidInput
+from bot.training.converters.converted import UnfitRows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ class Rows:
 
     @classmethod
     def of(cls, inputs: Any) -> Rows:
-        """Read an array ``[rows, …]``, ``{"X": array}``, a DataFrame, or columns by name; raise InvalidInput."""
+        """Read an array ``[rows, …]``, ``{"X": array}``, a DataFrame, or columns by name; raise UnfitRows."""
         import numpy as np
 
         if hasattr(inputs, "columns") and hasattr(inputs, "iloc"):
@@ -38,7 +38,7 @@ class Rows:
         try:
             array = np.asarray(values)
         except ValueError as error:
-            raise InvalidInput(
+            raise UnfitRows(
                 "have rows of different lengths", key="inputs", next_step="Pad them to the same length."
             ) from error
         return cls({INPUT: array}, frame=False)
@@ -54,11 +54,11 @@ class Rows:
         return Rows(arrays, self.frame)
 
     def one_array(self) -> np.ndarray[Any, Any]:
-        """Return them as one array ``[rows, columns]`` of numbers; raise InvalidInput for a column of text."""
+        """Return them as one array ``[rows, columns]`` of numbers; raise UnfitRows for a column of text."""
         import numpy as np
 
         if text := [name for name, array in self.arrays.items() if array.dtype.kind not in "iufb"]:
-            raise InvalidInput(
+            raise UnfitRows(
                 f"{text[0]} is not a column of numbers, and such a model has one input of numbers",
                 key="inputs",
                 next_step="Encode it before, or put the model into a pipeline of scikit-learn that does.",
@@ -87,12 +87,12 @@ def _column(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
-        raise InvalidInput(f"has the shape {list(values.shape)}; a column has one value in each row", key=key)
+        raise UnfitRows(f"has the shape {list(values.shape)}; a column has one value in each row", key=key)
     if values.dtype.kind in "iufb":
         return values[:, np.newaxis]
     for row, value in enumerate(values):
         if not isinstance(value, str):
-            raise InvalidInput(
+            raise UnfitRows(
                 f"row {row} holds {value!r}, which is neither a number nor text",
                 key=key,
                 next_step="Give text for what is missing, or leave the column out.",

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from bot.errors import InvalidInput
-from bot.training.converters.converted import Converted, class_of
+from bot.training.converters.converted import Converted, NotAnswered, UnfitRows, class_of
 from bot.training.converters.graph import OPSETS
 
 if TYPE_CHECKING:
@@ -43,17 +42,17 @@ def _by_name(module: Any, inputs: Any) -> dict[str, Array]:
     names = list(inspect.signature(module.forward).parameters)
     by_name = dict(inputs) if isinstance(inputs, Mapping) else {names[0]: inputs}
     if unknown := sorted(set(by_name) - set(names)):
-        raise InvalidInput(f"forward of {class_of(module)} has no parameter {unknown[0]}", key="inputs")
+        raise UnfitRows(f"forward of {class_of(module)} has no parameter {unknown[0]}", key="inputs")
     found = {}
     for name in (name for name in names if name in by_name):
         try:
             found[name] = np.asarray(_plain(by_name[name]))
         except ValueError as error:
-            raise InvalidInput(
+            raise UnfitRows(
                 "has rows of different lengths", key=f"inputs: {name}", next_step="Pad them to the same length."
             ) from error
         if found[name].dtype.kind not in "iufb" or found[name].ndim == 0:
-            raise InvalidInput("is not an array of numbers", key=f"inputs: {name}")
+            raise UnfitRows("is not an array of numbers", key=f"inputs: {name}")
     return found
 
 
@@ -105,7 +104,7 @@ def _answers(module: Any, rows: Mapping[str, Array]) -> dict[str, ArrayLike]:
         named = {f"output_{index}": value for index, value in enumerate(said)}
     tensors = {name: value.numpy() for name, value in named.items() if isinstance(value, torch.Tensor)}
     if not tensors:
-        raise InvalidInput(
+        raise NotAnswered(
             f"{class_of(module)} answers no tensors", key="model", next_step="Wrap it in a module that returns some."
         )
     return tensors
