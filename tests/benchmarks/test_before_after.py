@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import before_after
-from tests.benchmarks.before_after import IMPORTS, WANTED, Row, shape
+from tests.benchmarks.before_after import IMPORTS, WANTED, Row, lines_of, shape
 from tests.benchmarks.measuring import benchmarks
 from tests.benchmarks.publish import HASHING, READING
 
@@ -68,6 +68,7 @@ def test_the_shape_of_a_tree_is_read_from_its_source(tmp_path: Path) -> None:
     assert found["longest function"] == 2
     assert found["longest parameter list"] == 2
     assert found["most-imported module"] == pytest.approx(100 * 2 / 3)
+    assert lines_of(tmp_path / "bot/sandbox") == 91
 
 
 def test_a_floor_that_no_run_compared_with_is_said() -> None:

@@ -8,13 +8,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ACT = Path(sys.executable).parent / "act"
+from bot.sandbox.project import program
 
 TRACKING_VARIABLE = "FORGE_TRACKING_ID"
 """Marks every process of a run, to find those that are left behind. (GitHub's runner does the same with
@@ -91,7 +90,7 @@ def command(invocation: Invocation) -> list[str]:
         flag for action, at in invocation.actions.items() for flag in ("--local-repository", f"{action}={at}")
     ]
     return [
-        str(ACT),
+        str(program("act")),
         invocation.event,
         *("--directory", str(folder / "source")),
         *("--workflows", invocation.workflow_path),

@@ -16,7 +16,7 @@ GET  /messages.json             every channel with its messages
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -77,35 +77,21 @@ def _slacks_own(slack: Slack) -> list[Route]:
         fault = slack.faults.take("response_url")
         if fault is not None and not fault.after:
             return _spoiled(fault)
-        kind = request.path_params["kind"]
+        name = request.url.path.removeprefix("/")
         try:
             said = await _object(request)
-            name = f"{kind}/{request.path_params['rest']}"
             slack.respond(name, said, check=lambda given: blocks_of(Arguments(given, slack.without_blocks)))
         except SlackError as error:
             gone = error.word in ("used_url", "expired_url", "invalid_url")
             return JSONResponse(error.to_json(), status_code=404 if gone else 400)
         if fault is not None:
             return _spoiled(fault)
-        return PlainTextResponse("ok") if kind == "commands" else JSONResponse({"ok": True})
+        return PlainTextResponse("ok") if name.startswith("commands/") else JSONResponse({"ok": True})
 
     return [
         Route("/api/{method}", web_api, methods=["GET", "POST"]),
-        *(
-            Route(f"/{kind}/{{rest:path}}", _with_kind(response_url, kind), methods=["POST"])
-            for kind in ("commands", "actions")
-        ),
+        *(Route(f"/{kind}/{{rest:path}}", response_url, methods=["POST"]) for kind in ("commands", "actions")),
     ]
-
-
-def _with_kind(
-    endpoint: Callable[[Request], Awaitable[Response]], kind: str
-) -> Callable[[Request], Awaitable[Response]]:
-    async def with_kind(request: Request) -> Response:
-        request.path_params["kind"] = kind
-        return await endpoint(request)
-
-    return with_kind
 
 
 async def _answer(slack: Slack, name: str, request: Request) -> Response:
