@@ -21,6 +21,7 @@ from pydantic_core import core_schema
 from bot import commands
 from bot.domain.cases import CaseFile
 from bot.domain.desired import Desired
+from bot.domain.findings_of_others import FindingsOfOthers
 from bot.exit_codes import ExitCode
 from bot.output import schema_of
 from bot.results import Bug, Failure
@@ -50,6 +51,7 @@ def generate() -> dict[str, str]:
         "promotions.schema.json": promotions,
         "environment.schema.json": _schema(Environment),
         "case.schema.json": _schema(CaseFile),
+        "findings.schema.json": _schema(FindingsOfOthers),
         **{_file_of(name): _output(name, commands.load(name).output()) for name in commands.names()},
         _file_of("error"): _output("error", Failure | Bug),
     }

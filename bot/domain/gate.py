@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from bot.domain.bundle import is_not_given
 from bot.domain.metrics import Measured, Origin
+from bot.domain.names import FindingsName
 from bot.domain.nearest import nearest
 
 _ALIKE = 3
@@ -178,6 +180,16 @@ class LatencyRule(BaseModel):
         return self
 
 
+class DemandedFindings(BaseModel):
+    """A demand for the findings of another tool: ``promobot.checks/<name>.json``, about these bytes, and passed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    max_age_hours: float | None = Field(
+        default=None, gt=0, description="how old it may be when READY looks; default: any age"
+    )
+
+
 class Gate(BaseModel):
     """The rules for one model in one environment."""
 
@@ -200,6 +212,11 @@ class Gate(BaseModel):
     )
     latency: LatencyRule | None = Field(
         default=None, exclude_if=_is_none, description="how long requests of the evaluation set may take"
+    )
+    findings: dict[FindingsName, DemandedFindings] = Field(
+        default={},
+        description="what other tools must have found, by the name of promobot.checks/<name>.json in MLflow",
+        exclude_if=is_not_given,
     )
 
     @model_validator(mode="after")

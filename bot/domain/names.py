@@ -18,6 +18,7 @@ GATE_PATTERN = re.compile(r"(?=[^*]*\*)(?=.*[a-z0-9_-])[a-z0-9*][a-z0-9_*-]{0,62
 DEFAULT_GATE = "default"
 REGISTERED_NAME = re.compile(r"(?! )(?!\.{1,2}$)[^/:\x00-\x1f\x7f-\x9f\u2028\u2029]{1,256}(?<! )")
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+FINDINGS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 CASE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_VERSION = 2**31 - 1
@@ -59,6 +60,15 @@ def check_registered_name(name: str) -> str:
         raise ValueError(
             f"{name!r:.80} is not a name that MLflow gives a registered model: at most 256 characters, none of them "
             "/, : or a control character, and no space at either end"
+        )
+    return name
+
+
+def check_findings_name(name: str) -> str:
+    """Return ``name`` if it may name what another tool found; raise ValueError with the rule otherwise."""
+    if not FINDINGS_NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r:.80} is not a valid name of findings: a-z, 0-9, _ and -, at most 63, not beginning with _ or -"
         )
     return name
 
@@ -123,6 +133,7 @@ RegisteredName = Annotated[
     AfterValidator(check_registered_name),
     _in_schema(REGISTERED_NAME.pattern),
 ]
+FindingsName = Annotated[str, AfterValidator(check_findings_name), _in_schema(FINDINGS_NAME.pattern)]
 EnvironmentName = Annotated[str, AfterValidator(check_environment_name), _in_schema(ENVIRONMENT_NAME.pattern)]
 Digest = Annotated[str, AfterValidator(check_digest), _in_schema(DIGEST.pattern)]
 RunId = Annotated[str, AfterValidator(check_run_id), _in_schema(RUN_ID.pattern)]

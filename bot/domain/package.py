@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -26,6 +26,8 @@ from bot.domain import jsontext
 DIGEST_TAG = "promobot.digest"
 """The tag of a version in MLflow that names its package."""
 PACKAGE_FILE = "package.json"
+FINDINGS_FOLDER = "promobot.checks"
+"""Where other tools write what they found of a package. It does not belong to the package: no digest covers it."""
 CONFIG_FILE = "config.pbtxt"
 SMOKE_FILE = "smoke.json"
 TENSORS_FILE = "smoke.tensors"
@@ -64,6 +66,16 @@ MAX_BYTES = {
     "MLmodel": MAX_MLMODEL_BYTES,
 }
 """How large a file may be that the bot itself reads, in bytes."""
+
+
+def of_the_package(there: Iterable[str], listed: Collection[str]) -> set[str]:
+    """Return those artifacts of a version that its package must list: not the list, nor what other tools found."""
+
+    def is_found_by_others(path: str) -> bool:
+        folder, _, name = path.rpartition("/")
+        return folder == FINDINGS_FOLDER and name.endswith(".json") and path not in listed
+
+    return {path for path in there if path != PACKAGE_FILE and not is_found_by_others(path)}
 
 
 @dataclass(frozen=True, order=True)

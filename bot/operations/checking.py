@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bot.concurrency import map_concurrent
+from bot.domain import findings_of_others
 from bot.domain.behaviour import compare
 from bot.domain.bundle import Bundle, Part, digest_of
 from bot.domain.bundled import place_of
@@ -36,7 +37,7 @@ from bot.domain.golden import Recorder
 from bot.domain.metrics import Measured
 from bot.domain.model_config import DECOUPLED
 from bot.domain.names import short
-from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
+from bot.domain.package import CONFIG_FILE, SMOKE_FILE, Package, PackageFile, of_the_package
 from bot.domain.packed import Packed, loaded
 from bot.domain.record import verified_by
 from bot.domain.retention import bisect_of
@@ -132,6 +133,7 @@ def judge_again(
     findings = [
         _finding("digest", contents.package.digest == entry.digest, f"{contents.package.digest} in MLflow"),
         _judged(gate, change, judge(gate, registered.metrics, metrics)),
+        *_found_by_others(gate, registry, registered, change, entry),
         *rule_findings(rules, contents, parts),
     ]
     if latency is not None:
@@ -356,12 +358,14 @@ def _ready(
             for row in result.rows
         ]
         yield _judged(gate, change, result)
+        yield from _found_by_others(gate, registry, registered, change, entry)
     contents = registry.contents(registered)
     package = contents.package
     yield _digest(registry, change, entry, package.digest)
     if package.digest != entry.digest:
         return
-    listed, there = {f.path for f in package.files}, set(registry.files(registered)) - {PACKAGE_FILE}
+    listed = {file.path for file in package.files}
+    there = of_the_package(registry.files(registered), listed)
     yield _finding("file list", listed == there, _file_list(listed, there))
     yield from rule_findings(rules, contents, platform.settings.parts_before(change.model))
     if not package.too_large(rules.max_bytes):
@@ -404,6 +408,21 @@ def _judged(gate: Gate, change: Change, result: GateResult) -> Finding:
         allowed,
         (f"{result.reason}; " + ("so it may only listen" if allowed else "and this gate says stop, not shadow")),
     )
+
+
+def _found_by_others(
+    gate: Gate, registry: Registry, registered: RegisteredVersion, change: Change, entry: Entry
+) -> Iterator[Finding]:
+    """Judge what other tools found, as far as the gate demands it; a shadow may miss, as with metrics."""
+    if not gate.findings:
+        return
+    found = registry.found_by_others(registered, gate.findings)
+    allowed = change.section == "shadow" and gate.on_miss == "shadow"
+    for name, holds, said in findings_of_others.judge(
+        gate.findings, found, digest=entry.digest, now=datetime.now(UTC)
+    ):
+        waived = "; so it may only listen" if allowed and not holds else ""
+        yield _finding(f"findings {name}", holds or allowed, f"{said}{waived}")
 
 
 def _bytes(platform: Platform, registered: RegisteredVersion, contents: PackageContents) -> Iterator[Finding]:

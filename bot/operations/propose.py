@@ -11,7 +11,7 @@ from bot.concurrency import lazy
 from bot.domain.desired import SECTIONS, Change, Desired, Entry, Section, changes
 from bot.domain.gate import GateResult, judge
 from bot.domain.names import short
-from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, Package
+from bot.domain.package import CONFIG_FILE, Package, of_the_package
 from bot.domain.proposal import edits_of, proposed_for, section_for, why_it_waits
 from bot.domain.release import Slot
 from bot.domain.scope import proposal_branch, scope_of
@@ -320,8 +320,8 @@ def not_ready(registered: RegisteredVersion, *, waited_seconds: float = 0) -> No
 
 def ensure_complete(registry: Registry, registered: RegisteredVersion, package: Package) -> None:
     """Raise Rejected where MLflow has other files than the version's package lists: READY alone says little."""
-    there = set(registry.files(registered)) - {PACKAGE_FILE}
     listed = {file.path for file in package.files}
+    there = of_the_package(registry.files(registered), listed)
     missing, extra = sorted(listed - there), sorted(there - listed)
     if missing or extra:
         parts = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"not listed: {', '.join(extra)}"] * bool(extra)

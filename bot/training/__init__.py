@@ -16,6 +16,7 @@ from bot.domain.package import Package, PackageFile
 from bot.domain.smoke import Tolerance
 from bot.training.adoption import Adoption, NotAdopted, adopt, adopt_all, package_from_mlflow
 from bot.training.evaluation import WrittenSet, evaluation_set, log_evaluation_set
+from bot.training.others import log_findings
 from bot.training.package import build_package, to_onnx
 from bot.training.proposal import propose
 from bot.training.registration import Registration, end_run, register, start_run
@@ -43,6 +44,7 @@ __all__ = [
     "end_run",
     "evaluation_set",
     "log_evaluation_set",
+    "log_findings",
     "package_from_mlflow",
     "propose",
     "register",

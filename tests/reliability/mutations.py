@@ -79,6 +79,8 @@ WORKERS, GATEWAY_SYSTEM = "bot/gateway/workers.py", "bot/systems/gateway.py"
 T_WORKERS, T_GATEWAY = "tests/gateway/test_workers.py", "tests/systems/test_gateway.py"
 CHECKING, PACKAGE_RULES = "bot/operations/checking.py", "bot/operations/package_rules.py"
 T_REDACTION = "tests/test_redaction.py"
+OTHERS = "bot/domain/findings_of_others.py"
+T_OTHERS, T_OTHERS_ASKED = "tests/domain/test_findings_of_others.py", "tests/operations/test_findings_of_others.py"
 T_CASES, T_CASES_ASKED = "tests/domain/test_cases.py", "tests/operations/test_cases.py"
 IN_DIGITS = "test_a_secret_is_blanked_in_hexadecimal_digits_in_lines_and_where_it_was_encoded_twice"
 T_FORGED = "tests/operations/test_forged_records.py"
@@ -3154,6 +3156,49 @@ MUTATIONS = (
         "    return above and (bound.maximum is None or value <= bound.maximum) and not math.isnan(value)\n",
         "    return above and (bound.maximum is None or not value > bound.maximum)\n",
         (f"{T_CASES}::test_what_an_answer_is_worth",),
+    ),
+    Mutation(
+        "findings of others",
+        "a document about other bytes does not count",
+        OTHERS,
+        "    if document.digest != digest:\n",
+        "    if False:\n",
+        (f"{T_OTHERS}::test_each_way_in_which_it_does_not_hold",),
+    ),
+    Mutation(
+        "findings of others",
+        "one that is too old does not count",
+        OTHERS,
+        "    if rule.max_age_hours is not None and hours > rule.max_age_hours:\n",
+        "    if False:\n",
+        (f"{T_OTHERS}::test_each_way_in_which_it_does_not_hold",),
+    ),
+    Mutation(
+        "findings of others",
+        "the newest counts, not one that passed",
+        OTHERS,
+        "key=lambda pair: (pair[0].digest == digest, pair[0].at))",
+        "key=lambda pair: (pair[0].digest == digest, pair[0].passed))",
+        (f"{T_OTHERS}::test_of_several_the_newest_about_these_bytes_counts",),
+    ),
+    Mutation(
+        "findings of others",
+        "READY demands what the gate demands",
+        CHECKING,
+        "        yield from _found_by_others(gate, registry, registered, change, entry)\n",
+        "",
+        (f"{T_OTHERS_ASKED}::test_a_gate_demands_it_the_job_writes_it_and_the_digest_stays",),
+    ),
+    Mutation(
+        "findings of others",
+        "so does what judges again",
+        CHECKING,
+        "        *_found_by_others(gate, registry, registered, change, entry),\n",
+        "",
+        (
+            f"{T_OTHERS_ASKED}::test_what_was_verified_in_service_needs_none_and_a_gate_that_changed_holds_the_"
+            "deployment",
+        ),
     ),
     Mutation(
         "bisect",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -16,10 +16,12 @@ import httpx
 
 from bot import trust, web
 from bot.credentials import Credentials
+from bot.domain.findings_of_others import MAX_BYTES as MAX_FOUND_BYTES
+from bot.domain.findings_of_others import Found
 from bot.domain.metrics import Measured
 from bot.domain.names import MAX_VERSION
 from bot.domain.nearest import did_you_mean, nearest_number
-from bot.domain.package import DIGEST_TAG, MAX_BYTES, MLFLOW_FILES, PACKAGE_FILE, Package
+from bot.domain.package import DIGEST_TAG, FINDINGS_FOLDER, MAX_BYTES, MLFLOW_FILES, PACKAGE_FILE, Package
 from bot.domain.signature import Signature
 from bot.errors import NoPackage, NotRegistered, Rejected, Unavailable
 from bot.redaction import excerpt, redact
@@ -204,9 +206,35 @@ class Registry:
             with artifacts.errors(doing):
                 return sorted(path for path in artifacts.files() if path not in MLFLOW_FILES)
 
-    def _document(self, version: RegisteredVersion, path: str) -> bytes:
+    def found_by_others(self, version: RegisteredVersion, names: Iterable[str]) -> dict[str, list[Found]]:
+        """Return the documents of these names that other tools wrote, beside the package and in the version's run.
+
+        Raises Unavailable where MLflow does not answer.
+        """
+        places = [(f"beside the package of version {version.version}", version, f"{FINDINGS_FOLDER}/")]
+        if version.run:
+            in_run = replace(version, source=f"runs:/{version.run}/{FINDINGS_FOLDER}")
+            places.append((f"in run {version.run}", in_run, ""))
+        found: dict[str, list[Found]] = {name: [] for name in names}
+        for where, place, folder in places:
+            try:
+                there = set(self.files(place))
+            except Rejected:
+                continue  # no such folder
+            for name in found:
+                if f"{folder}{name}.json" in there:
+                    found[name].append(self._found(where, place, f"{folder}{name}.json"))
+        return found
+
+    def _found(self, where: str, place: RegisteredVersion, path: str) -> Found:
+        try:
+            return Found(where, self._document(place, path, limit=MAX_FOUND_BYTES))
+        except Rejected as error:
+            return Found(where, problem=error.said)
+
+    def _document(self, version: RegisteredVersion, path: str, *, limit: int | None = None) -> bytes:
         """Return one artifact that no package lists; raise Rejected where it is larger than its kind may be."""
-        content, limit = bytearray(), MAX_BYTES[path]
+        content, limit = bytearray(), MAX_BYTES[path] if limit is None else limit
         with closing(self.unverified_chunks(version, path)) as chunks:
             for chunk in chunks:
                 content += chunk
