@@ -57,13 +57,13 @@ def _run(bench: Bench) -> Iterator[Figure]:
         triton = running.enter_context(running_triton(repository))
         triton.load("adder")
         gateway = running.enter_context(gateway_process(bench.folder / "routes.json", [triton.url]))
-        ports = {"gateway": _port(gateway.url), "Triton": _port(triton.url)}
+        ports = {"gateway": port_of(gateway.url), "Triton": port_of(triton.url)}
         for kind, load in (("JSON", json_load), ("binary", binary_load)):
             loads = {name: load(port) for name, port in ports.items()}
             for each in loads.values():
-                ask(_for(each, seconds / 5, rate=0.0))  # connections are opened, code is warm
+                ask(for_seconds(each, seconds / 5, rate=0.0))  # connections are opened, code is warm
             heard = bench.alternate(
-                {name: lambda each=each: ask(_for(each, seconds)) for name, each in loads.items()}
+                {name: lambda each=each: ask(for_seconds(each, seconds)) for name, each in loads.items()}
             )
             spread = {"share": SHARES, **{name: _spread(rounds) for name, rounds in heard.items()}}
             for share, goal in ((0.5, 1.0), (0.99, None)):
@@ -76,26 +76,27 @@ def _run(bench: Bench) -> Iterator[Figure]:
 
             def carried(each: Load = loads["gateway"], used: list[float] = used) -> Heard:
                 before = _cpu_seconds(gateway.process.pid)
-                carries = ask(_for(each, seconds, rate=0.0))
+                carries = ask(for_seconds(each, seconds, rate=0.0))
                 used.append((_cpu_seconds(gateway.process.pid) - before) / len(carries.waits) * 1e6)
                 return carries
 
-            asked_directly = _for(loads["Triton"], seconds, rate=0.0)
+            asked_directly = for_seconds(loads["Triton"], seconds, rate=0.0)
             full = bench.alternate({"gateway": carried, "Triton": lambda load=asked_directly: ask(load)})
             rates = {name: [one.rate for one in rounds] for name, rounds in full.items()}
             note = f"{_median(rates['gateway']):.0f} requests a second of {_median(rates['Triton']):.0f}"
             name = f"throughput of one gateway, {kind}"
             yield Figure(name, rates["gateway"], TRITON, rates["Triton"], unit="requests/s", note=note)
             yield Figure(f"processor time of the gateway for a request, {kind}", used, unit="µs")
-        floor = [ask(_for(json_load(idle), seconds)) for _ in range(bench.rounds)]
+        floor = [ask(for_seconds(json_load(idle), seconds)) for _ in range(bench.rounds)]
         late = f"requests left p99 {percentile([one for h in floor for one in h.late], 0.99) * 1e3:.2f} ms late"
         waits = [heard.percentile(0.5) * 1e3 for heard in floor]
         yield Figure("the load generator itself, p50", waits, unit="ms", note=f"{late}; a server that does nothing")
-        most = [ask(_for(json_load(idle), seconds, rate=0.0)).rate for _ in range(bench.rounds)]
+        most = [ask(for_seconds(json_load(idle), seconds, rate=0.0)).rate for _ in range(bench.rounds)]
         yield Figure("the load generator itself, throughput", most, unit="requests/s")
 
 
-def _for(load: Load, seconds: float, *, rate: float = RATE) -> Load:
+def for_seconds(load: Load, seconds: float, *, rate: float = RATE) -> Load:
+    """Return the same load for so long."""
     return Load(load.port, load.path, load.body, rate, seconds, load.connections, load.headers)
 
 
@@ -109,7 +110,8 @@ def _median(values: Sequence[float]) -> float:
     return percentile(values, 0.5)
 
 
-def _port(url: str) -> int:
+def port_of(url: str) -> int:
+    """Return the port of an address."""
     return urlsplit(url).port or 80
 
 
