@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -236,7 +236,7 @@ class World:
         done: Registration = register(
             package,
             model=model,
-            metrics={**asdict(_trained(recipe).metrics), **metrics},
+            metrics={**_trained(recipe).metrics, **metrics},
             params={"recipe": recipe},
             tracking_uri=self.endpoints.mlflow,
             commit="c0ffee" + "0" * 34,
