@@ -7,9 +7,10 @@ opened, because SDKs are slow to import.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock, RLock
 from types import TracebackType
@@ -19,7 +20,7 @@ from bot import environment_files
 from bot.credentials import Credentials
 from bot.errors import InvalidInput
 from bot.runner import Runner, runner_of
-from bot.settings import Environment, GatewayEndpoint, MLflow, Share, Triton, Tritons
+from bot.settings import Environment, EvaluationRules, GatewayEndpoint, MLflow, Share, Triton, Tritons
 
 if TYPE_CHECKING:
     from bot.domain.usage import Usage
@@ -438,6 +439,29 @@ class Platform:
         server = self._triton(self.settings.staging.triton)
         opened.callback(server.close)
         return StagingSystems(share, server)
+
+    def reader(self, rules: EvaluationRules) -> Callable[[str], Generator[bytes]]:
+        """Return what yields the bytes of a file of an evaluation set, as they arrive from where the set is kept."""
+        if rules.s3 is None:
+            return partial(self.registry.unverified_of_run, rules.source or "")
+        from bot.systems.bucket import FolderInBucket
+
+        deadlines = self.settings.deadlines
+        return FolderInBucket(
+            rules.s3,
+            self.credentials.of_bucket(rules.s3, of="the bucket of the evaluation set"),
+            bucket=rules.s3.bucket,
+            prefix=rules.s3.prefix,
+            setting="evaluation.<model>.s3",
+            request_seconds=deadlines.request_seconds,
+            download_seconds=deadlines.download_seconds,
+        ).unverified_chunks
+
+    @property
+    def sets_folder(self) -> Path:
+        """Where evaluation sets are kept on this machine, so that the next check need not fetch them again."""
+        cache = self._variables.get("XDG_CACHE_HOME")
+        return (Path(cache) if cache else Path.home() / ".cache") / "promobot" / "evaluation"
 
     # --- the checkout --------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     Tag,
+    ValidationError,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -33,11 +34,11 @@ from pydantic import (
 from bot.concurrency import FILES, MODELS, RECORDS, SERVERS
 from bot.domain.bundle import bundle_of, needs_no_gate
 from bot.domain.gate import ASKS_NOTHING, Gate
-from bot.domain.gates import models_in, rules_for
+from bot.domain.gates import is_pattern, key_for, models_in, rules_for
 from bot.domain.in_words import A_TIME
 from bot.domain.merging import Method
 from bot.domain.mlflow_address import why_unsupported
-from bot.domain.names import RUN_ID, Digest, EnvironmentName, GateName, ModelName, RegisteredName
+from bot.domain.names import DEFAULT_GATE, RUN_ID, Digest, EnvironmentName, GateName, ModelName, RegisteredName
 from bot.domain.nearest import did_you_mean
 from bot.errors import InvalidInput, Refused
 
@@ -547,6 +548,11 @@ class EvaluationRules(_Part):
         return self
 
     @property
+    def rules(self) -> dict[str, object]:
+        """What decides the findings of a measurement, besides the gate."""
+        return {"digest": self.digest, "measured_by": self.measured_by, "tolerance": self.tolerance}
+
+    @property
     def measured_by(self) -> str:
         """The fingerprint of what decides the numbers besides the rows: numbers of another one do not compare."""
         how = [self.output, sorted(self.metrics.items()), self.threshold]
@@ -656,15 +662,15 @@ class Environment(_Part):
         description="evidence and deployment records, append-only: a directory, or a bucket under the key s3"
     )
     slack: Slack = Field(description="where releases are announced")
-    gates: dict[GateName, Gate] = Field(
-        min_length=1,
-        description="rules by model, by a pattern such as fraud-*, or for all others by default; a model's own name "
-        "comes before a pattern, the longer pattern before the shorter; a model that none fits is refused",
-    )
     evaluation: dict[GateName, EvaluationRules] = Field(
         default_factory=dict,
         description="by model, by pattern or by default, as in gates: the rows on which a pull request's check "
         "Behaviour measures the proposed version and the one in service",
+    )
+    gates: dict[GateName, Gate] = Field(
+        min_length=1,
+        description="rules by model, by a pattern such as fraud-*, or for all others by default; a model's own name "
+        "comes before a pattern, the longer pattern before the shorter; a model that none fits is refused",
     )
     recordings: Recordings | None = Field(
         default=None, description="live requests that gateways recorded; default: nothing is replayed"
@@ -716,6 +722,26 @@ class Environment(_Part):
         if not self.can_use(part):
             parts = (part, *_READ_WITH.get(part, ()))
             raise next(mistake for mistake in self._mistakes if mistake.key.split(".")[0] in parts)
+
+    @field_validator("gates")
+    @classmethod
+    def _measured_where_it_must_be(cls, gates: dict[str, Gate], info: ValidationInfo) -> dict[str, Gate]:
+        """See that each gate that only measured numbers can answer has an evaluation set for its models."""
+        sets: dict[str, EvaluationRules] | None = info.data.get("evaluation")
+        lacking: list[Any] = []
+        if sets is None:
+            return gates  # its own mistake is named already
+        for key, gate in gates.items():
+            is_measured = key in sets or (DEFAULT_GATE in sets if is_pattern(key) else key_for(key, sets))
+            if (asks := gate.needs_evaluation) and not is_measured:
+                said = ValueError(f"it needs an evaluation set: add evaluation.{key}, or leave this out")
+                where = (key, *asks.split("."))
+                if asks.startswith("metrics."):
+                    where = (key, "metrics", asks.removeprefix("metrics.").rpartition(".")[0], "confidence")
+                lacking.append({"type": "value_error", "loc": where, "input": None, "ctx": {"error": said}})
+        if lacking:
+            raise ValidationError.from_exception_data("gates", lacking)
+        return gates
 
     @field_validator("mlflow_names")
     @classmethod

@@ -23,7 +23,7 @@ def test_the_story_ends_as_it_must_and_leaves_nothing_behind(tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stderr[-4000:]
     told = json.loads(done.stdout)
-    assert [act["passed"] for act in told["acts"]] == [True] * 7
+    assert [act["passed"] for act in told["acts"]] == [True] * 9
     assert all(act["seen"] and f"Act {act['number']}: {act['title']}" in done.stderr for act in told["acts"])
     outcomes = [(record["environment"], record["model"], record["outcome"]) for record in told["records"]]
     assert outcomes == [

@@ -132,6 +132,8 @@ def test_promotions_mean_the_same_to_code_and_schema(document: Any, accepted: bo
 
 
 DEV: dict[str, Any] = yaml.safe_load((PROJECT / "manifests/environments/dev.yaml").read_text())
+# What a schema cannot say: a gate that only measured numbers can answer needs a set to measure on.
+DEV["evaluation"] = {"default": {"digest": f"sha256:{'5' * 64}", "from": "runs:/r/evaluation"}}
 
 
 def of_environment(path: str, value: Any) -> dict[str, Any]:

@@ -362,7 +362,10 @@ EVERY = (
         )
     ),
     ("promote", "churn", "--to", "prod"),
-    *(("check", check, "--pull-request", "1", "--run-id", "1.1") for check in ("ready", "triton", "smoke")),
+    *(
+        ("check", check, "--pull-request", "1", "--run-id", "1.1")
+        for check in ("ready", "triton", "smoke", "behaviour")
+    ),
     ("check", "verdict", "--pull-request", "1", "--needs", "{}"),
     ("check", "queued", "--base", "0" * 40, "--head", "1" * 40),
 )

@@ -613,6 +613,49 @@ gates:
     assert environment_files.load(write(changed("gates:\n", "gates:\n")), "dev").replays("churn") == 0
 
 
+CONFIDENCE = ("max_regression: 0.01}", "max_regression: 0.01, confidence: 0.95}")
+SLICES = ("    on_miss: shadow\n", "    on_miss: shadow\n    slices: {by: [region], max_regression: 0.1}\n")
+LATENCY = ("    on_miss: shadow\n", "    on_miss: shadow\n    latency: {p99_milliseconds: 50}\n")
+
+
+@pytest.mark.parametrize(
+    ("asks", "key"),
+    [
+        (CONFIDENCE, "gates.churn.metrics.accuracy.confidence"),
+        (SLICES, "gates.churn.slices"),
+        (LATENCY, "gates.churn.latency"),
+    ],
+)
+def test_a_gate_that_only_measured_numbers_can_answer_needs_an_evaluation_set(
+    asks: tuple[str, str], key: str, write: Write
+) -> None:
+    text = changed(*asks)
+    with pytest.raises(InvalidInput, match=r"it needs an evaluation set: add evaluation\.churn") as refused:
+        environment_files.load(write(text), "dev")
+    assert refused.value.key == key
+    assert refused.value.line == line_of(text, asks[1].splitlines()[-1])
+    back = environment_files.load_for_the_way_back(write(text), "dev")
+    assert [one.key for one in back.mistakes] == [key]
+    for name in ("churn", "default", "ch*"):
+        sets = evaluated("from: 'runs:/r/x'").replace("churn", f'"{name}"')
+        assert environment_files.load(write(text.replace("gates:\n", sets)), "dev").evaluation_of("churn")
+    other = text.replace("gates:\n", evaluated("from: 'runs:/r/x'").replace("churn", "fraud"))
+    with pytest.raises(InvalidInput, match="needs an evaluation set"):
+        environment_files.load(write(other), "dev")
+
+
+def test_a_pattern_of_gates_needs_a_set_for_all_of_them(write: Write) -> None:
+    text = changed(*CONFIDENCE).replace("  churn:\n", '  "ch*":\n')
+    for name, fits in (("ch*", True), ("default", True), ("churn", False)):
+        sets = evaluated("from: 'runs:/r/x'").replace("churn", f'"{name}"')
+        root = write(text.replace("gates:\n", sets))
+        if fits:
+            environment_files.load(root, "dev")
+        else:
+            with pytest.raises(InvalidInput, match=r"add evaluation\.ch\*"):
+                environment_files.load(root, "dev")
+
+
 def test_what_decides_the_numbers_beside_the_rows_has_a_fingerprint() -> None:
     rules = {"digest": SET, "from": "runs:/r/x"}
     plain = settings.EvaluationRules.model_validate(rules).measured_by

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Arguments:
     """Which check, of which pull request or merge group."""
 
-    check: Literal["ready", "triton", "smoke", "verdict", "queued"]
+    check: Literal["ready", "triton", "smoke", "behaviour", "verdict", "queued"]
     pull_request: int | None
     head: str | None
     base: str | None
@@ -37,7 +37,7 @@ class Arguments:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Read them."""
-    parser.add_argument("check", choices=["ready", "triton", "smoke", "verdict", "queued"])
+    parser.add_argument("check", choices=["ready", "triton", "smoke", "behaviour", "verdict", "queued"])
     parser.add_argument("--pull-request", type=options.version, metavar="N")
     parser.add_argument(
         "--head", type=options.commit, metavar="SHA", help="refuse if the pull request is at another commit"

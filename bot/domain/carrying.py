@@ -1,8 +1,8 @@
 """Whether what a check found at an earlier commit of a pull request holds for a later one.
 
-Triton and Smoke look at bytes, and the digest names those. So a branch that was written anew on another main needs no
-second look on staging, as long as all that the check depended on is the same. READY asks MLflow and the records what
-holds now, and is never carried over.
+Triton, Smoke and Behaviour look at bytes, and the digest names those. So a branch that was written anew on another
+main needs no second look on staging, as long as all that the check depended on is the same. READY asks MLflow and the
+records what holds now, and is never carried over.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import LIFETIME, CheckName, CheckResult, Finding
 
-CARRIED: frozenset[CheckName] = frozenset({"triton", "smoke"})
+CARRIED: frozenset[CheckName] = frozenset({"triton", "smoke", "behaviour"})
 CARRIED_FOR = LIFETIME / 2
 """An older result is not carried over: evidence made of it would expire soon after."""
 SAYS_SO = "carried over"
@@ -54,13 +54,22 @@ def carried_over(
 
 
 def _same_champion(result: CheckResult, change: Change) -> bool:
-    """Whether Smoke compared with the version that is in service now; Triton compares with none."""
-    if result.check != "smoke":
+    """Whether it was compared with the version that is in service now; Triton compares with none."""
+    if result.check == "triton":
         return True
     champion: Entry | None = change.champion
     if champion is not None and change.after is not None and champion.digest == change.after.digest:
         champion = None
-    seen = result.behaviour
-    if champion is None or seen is None:
-        return champion is None and seen is None
-    return champion.names_the_same_as(seen.champion) and not seen.problem
+    if result.check == "behaviour":
+        measured = result.evaluation
+        if measured is None or measured.problem or measured.champion_problem:
+            return False
+        of = measured.champion
+    else:
+        seen = result.behaviour
+        if seen is not None and seen.problem:
+            return False
+        of = seen.champion if seen else None
+    if champion is None or of is None:
+        return champion is None and of is None
+    return champion.names_the_same_as(of)

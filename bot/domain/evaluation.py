@@ -38,6 +38,7 @@ class MeasuredMetric(_Value):
 
     metric: str = Field(description="its name in the gate, and in MLflow")
     measure: str = Field(description="the name of what was computed")
+    rule: str = Field(default="", description="what the gate asked of it, in words")
     lower_is_better: bool = False
     claimed: float | None = Field(default=None, description="the number of training, as the gate judges it")
     proposed: float | None = None
@@ -67,9 +68,11 @@ class MeasuredSlice(_Value):
     difference: float | None = Field(default=None, description="positive means that the proposed one is better")
     low: float | None = None
     high: float | None = None
+    confidence: float | None = None
     standard_error: float | None = None
+    allowed: float | None = Field(default=None, description="how much worse it may be; None where it is not judged")
     p_value: float | None = Field(
-        default=None, description="for the slice being within its allowance, before correction for many"
+        default=None, description="of these rows where the slice is not worse than `allowed`, before correction"
     )
     outcome: Outcome | None = Field(default=None, description="after correction for many comparisons")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -15,12 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidat
 from bot.domain.answers import Output, output_from_json, output_to_json
 from bot.domain.bundle import ONLY_WHERE_GIVEN, Bundle, digest_of, is_not_given
 from bot.domain.desired import Change, Entry, Section
+from bot.domain.evaluation import Evaluation
 from bot.domain.gate import Gate
 from bot.domain.metrics import Origin
 from bot.domain.release import Release, Slot
 
-CheckName = Literal["ready", "triton", "smoke"]
+CheckName = Literal["ready", "triton", "smoke", "behaviour"]
 CHECKS: tuple[CheckName, ...] = ("ready", "triton", "smoke")
+"""What every entry must pass."""
 LIFETIME = timedelta(days=30)
 _PROPOSED_RUN = re.compile(r" in MLflow, (\S+) proposed")
 
@@ -148,6 +150,12 @@ class CheckResult(BaseModel):
     champion: Entry | None = Field(default=None, description="of ready: the version that the gate compared with")
     rules: str = Field(default="", description="fingerprint of the rules that were applied")
     judged: tuple[JudgedMetric, ...] = Field(default=(), description="of ready: the numbers that the gate judged")
+    evaluation: Evaluation | None = Field(
+        default=None,
+        description="of behaviour: what was measured on the evaluation set",
+        exclude_if=is_not_given,
+        json_schema_extra=ONLY_WHERE_GIVEN,
+    )
     bundle: Bundle | None = Field(
         default=None,
         description="the bundle with which it was checked",
@@ -227,6 +235,12 @@ class Evidence(BaseModel):
     expires: datetime
     checks: tuple[CheckResult, ...]
     problems: tuple[str, ...] = Field(default=(), description="what else kept the proposal from passing")
+    evaluation_set: str = Field(
+        default="",
+        description="digest of the rows on which the settings wanted it to be measured",
+        exclude_if=is_not_given,
+        json_schema_extra=ONLY_WHERE_GIVEN,
+    )
     bundle: Bundle | None = Field(
         default=None,
         description="the bundle with which it was checked, as a whole",
@@ -250,9 +264,10 @@ class Evidence(BaseModel):
 
     @property
     def passed(self) -> bool:
-        """Whether all three checks are there and passed, and nothing else was wrong."""
+        """Whether every check that was demanded is there, all passed, and nothing else was wrong."""
         found = {result.check for result in self.checks}
-        return not self.problems and found == set(CHECKS) and all(result.passed for result in self.checks)
+        demanded = set(checks_of(evaluated=bool(self.evaluation_set)))
+        return not self.problems and demanded <= found and all(result.passed for result in self.checks)
 
     @property
     def slot(self) -> Slot:
@@ -284,6 +299,11 @@ class Evidence(BaseModel):
         return tuple(case for result in self.checks if result.check == "smoke" for case in result.cases)
 
     @property
+    def evaluation(self) -> Evaluation | None:
+        """The measurement on the evaluation set; None where nothing was measured."""
+        return next((result.evaluation for result in self.checks if result.evaluation is not None), None)
+
+    @property
     def champion(self) -> Entry | None:
         """The version that the gate compared with."""
         return next((result.champion for result in self.checks if result.check == "ready"), None)
@@ -307,10 +327,17 @@ RULES_OF_THE_BOT = 3
 """Raised when the bot itself judges packages by other rules: then evidence of before is judged again."""
 
 
-def rules_of(gate: Gate, packages: BaseModel, cases: Iterable[str] = ()) -> str:
+def rules_of(
+    gate: Gate,
+    packages: BaseModel,
+    cases: Iterable[str] = (),
+    *,
+    measured: Mapping[str, object] | None = None,
+) -> str:
     """Return the fingerprint of what decides the findings: gate, what packages may contain, the model's cases.
 
     ``cases`` are the fingerprints of the cases. Where there are none, the result is as in earlier versions.
+    ``measured`` is what decides the findings of a measurement; None where the settings ask for none.
     """
     rules: dict[str, object] = {
         "gate": gate.model_dump(mode="json"),
@@ -319,7 +346,14 @@ def rules_of(gate: Gate, packages: BaseModel, cases: Iterable[str] = ()) -> str:
     }
     if law := sorted(cases):
         rules["cases"] = law
+    if measured is not None:
+        rules["evaluation"] = dict(measured)
     return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
+
+
+def checks_of(*, evaluated: bool) -> tuple[CheckName, ...]:
+    """Return what an entry must pass; ``evaluated`` where the settings have an evaluation set for its model."""
+    return (*CHECKS, "behaviour") if evaluated else CHECKS
 
 
 def latest(results: Iterable[CheckResult]) -> list[CheckResult]:
@@ -333,13 +367,18 @@ def latest(results: Iterable[CheckResult]) -> list[CheckResult]:
     return list(newest.values())
 
 
-def missing(results: Iterable[CheckResult], expected: Iterable[Change]) -> list[str]:
-    """Return ``check of environment/model`` for each check of a proposed entry that has no result."""
+def missing(
+    results: Iterable[CheckResult], expected: Iterable[Change], evaluated: Callable[[Change], bool] = lambda _: False
+) -> list[str]:
+    """Return ``check of environment/model`` for each check of a proposed entry that has no result.
+
+    ``evaluated`` says whether a change is to be measured, too.
+    """
     found = list(results)
     return [
         f"{check} of {change.environment}/{change.model}"
         for change in expected
-        for check in CHECKS
+        for check in checks_of(evaluated=evaluated(change))
         if not any(result.check == check and result.is_about(change) for result in found)
     ]
 

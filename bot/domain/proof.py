@@ -131,4 +131,4 @@ def _without_sentences(schema: Any) -> Any:
             if not (key == "description" and isinstance(value, str))
             and not (isinstance(value, dict) and ONLY_WHERE_GIVEN.items() <= value.items())
         }
-    return [_without_sentences(one) for one in schema] if isinstance(schema, list) else schema
+    return [_without_sentences(one) for one in schema if one != "behaviour"] if isinstance(schema, list) else schema

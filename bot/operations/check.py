@@ -17,14 +17,23 @@ from bot.domain.bundled import together, with_left
 from bot.domain.carrying import CARRIED, carried_over
 from bot.domain.cases import ProposedCases, is_below_cases
 from bot.domain.desired import Change
-from bot.domain.evidence import CasesInService, CheckName, CheckResult, Evidence, latest, missing, rules_of
+from bot.domain.evidence import (
+    CasesInService,
+    CheckName,
+    CheckResult,
+    Evidence,
+    checks_of,
+    latest,
+    missing,
+    newest_of_each,
+)
 from bot.domain.record import verified_by
 from bot.domain.scope import scope_of
 from bot.errors import InvalidInput, PromobotError, Refused
 from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.cases import cases_of
-from bot.operations.checking import evidence_of, not_passed_together, run_check
+from bot.operations.checking import evidence_of, not_passed_together, rules_in, run_check
 from bot.operations.job import write_summary
 from bot.operations.leaving import Leaving, desired_before_and_after, what_leaves
 from bot.operations.proposed_settings import ProposedSettings, is_settings, read_proposed
@@ -42,6 +51,10 @@ from bot.settings import path_of
 if TYPE_CHECKING:
     from bot.systems.git import Repository
     from bot.systems.github import GitHubRepository, PullRequest
+
+
+MAX_MEASURED_BEFORE = 20
+"""Versions of which the comment says what was measured on rows that are replaced, the newest first."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +113,8 @@ def check(
     results: list[CheckResult] = []
     earlier = _Earlier(platforms, name, subject)
     for change in subject.changes:
-        if change.after is None:
+        evaluated = platforms[change.environment].settings.evaluation_of(change.model) is not None
+        if change.after is None or name not in checks_of(evaluated=evaluated):
             continue
         what = f"{name}: {change.model} {change.after.version} for {change.environment}"
         there = earlier.carried_over(change)
@@ -174,7 +188,7 @@ class _Earlier:
             change,
             found,
             head=self._subject.head,
-            rules=rules_of(settings.gate(change.model), settings.packages, (case.fingerprint for case in law)),
+            rules=rules_in(settings, change.model, law),
             now=datetime.now(UTC),
         )
 
@@ -203,7 +217,11 @@ def aggregate(
     found = [r for ledger in concerned.values() for r in ledger.check_runs(_folder(pull_request, subject.head))]
     taken_back = {seen for change in expected for seen in _taken_back(concerned[change.environment], change)}
     results = latest(result for result in found if _seen(result) not in taken_back)
-    problems += [f"there is no result for the check {name}" for name in missing(results, expected)]
+    sets = {change: platforms[change.environment].settings.evaluation_of(change.model) for change in expected}
+    problems += [
+        f"there is no result for the check {name}"
+        for name in missing(results, expected, lambda change: sets[change] is not None)
+    ]
     whole = not_passed_together(expected, results)
     asked: list[CasesInService] = []
     if proposed_cases.changed:
@@ -222,6 +240,7 @@ def aggregate(
                 pull_request=pull_request,
                 base=subject.base,
                 head=subject.head,
+                evaluation_set=rules.digest if (rules := sets[change]) else "",
             )
             concerned[change.environment].add_evidence(evidence)
     checked = Checked("verdict", subject, tuple(results), tuple(problems), leaving=leaving, cases=tuple(asked))
@@ -235,12 +254,28 @@ def aggregate(
         logs=platforms.any_of_them.runner.address,
         leaving=leaving,
         cases=case_words.comment_parts(proposed_cases, asked),
+        measured_before=_measured_before(platforms, subject),
     )
     write_summary(body, say=say)
     github = platforms.any_of_them.github
     checked = replace(checked, comment_url=github.put_comment(pull_request, body, marker=words.MARKER))
     _keep_true(platforms, github, pull, checked, case_words.comment_parts(proposed_cases, asked))
     return checked
+
+
+def _measured_before(platforms: Platforms, subject: Subject) -> list[Evidence]:
+    """Return the newest evidence of each version that was measured on a set which this pull request replaces."""
+    found: list[Evidence] = []
+    for change in subject.settings.changes:
+        replaced = {
+            one.before
+            for one in change.differences
+            if one.before and one.key.startswith("evaluation.") and one.key.endswith(".digest")
+        }
+        if replaced and change.environment in platforms:
+            every = newest_of_each(platforms[change.environment].ledger.all_evidence())
+            found += [one for one in every if one.evaluation is not None and one.evaluation.digest in replaced]
+    return found[:MAX_MEASURED_BEFORE]
 
 
 def _keep_true(
@@ -291,15 +326,19 @@ def check_queued(platforms: Platforms, *, base: str, head: str, say: Say) -> Que
     changes = _all_changes(repository, platforms, repository.changed_paths(base, head), base, head)
     problems = [problem for one in what_leaves(platforms, changes, with_usage=False) if (problem := _problem(one))]
     for change in changes:
-        problem = _uncovered(platforms[change.environment].ledger, change)
+        measured = platforms[change.environment].settings.evaluation_of(change.model)
+        problem = _uncovered(platforms[change.environment].ledger, change, measured.digest if measured else "")
         problems += [problem] if problem else []
     queued = Queued(base, head, tuple(changes), tuple(problems))
     write_summary(words.queued(queued.changes, queued.problems), say=say)
     return queued
 
 
-def _uncovered(ledger: Ledger, change: Change) -> str:
-    """Say why a change of a merge group has nothing that speaks for it; an empty string where it has."""
+def _uncovered(ledger: Ledger, change: Change, evaluation_set: str) -> str:
+    """Say why a change of a merge group has nothing that speaks for it; an empty string where it has.
+
+    ``evaluation_set`` is the digest of the rows on which the settings want it to be measured; empty for none.
+    """
     release = change.release
     if release is None:
         return ""
@@ -310,6 +349,8 @@ def _uncovered(ledger: Ledger, change: Change) -> str:
     evidence = ledger.evidence(release, change.bundle)
     if evidence is None:
         return _why_uncovered(change, "missing")
+    if evaluation_set and evidence.evaluation_set != evaluation_set:
+        return _why_uncovered(change, "rows")
     state = evidence.state(datetime.now(UTC))
     return "" if state == "green" else _why_uncovered(change, state, evidence)
 
@@ -432,6 +473,7 @@ def _why_uncovered(change: Change, state: str, evidence: Evidence | None = None)
     revoked = evidence.revoked if evidence else None
     why = {
         "quarantine": "its digest is in quarantine there",
+        "rows": "its checks measured it on another evaluation set",
         "missing": "no checks of this digest are on record",
         "red": "its newest checks did not pass",
         "expired": "its checks are too old",

@@ -1,4 +1,4 @@
-"""The three checks of one proposed version: READY, Triton, Smoke. Their callers keep the results."""
+"""The checks of one proposed version: READY, Triton, Smoke, Behaviour. Their callers keep the results."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from bot.domain.bundled import place_of
 from bot.domain.cases import Case, judged_by_record
 from bot.domain.contents import look_at
 from bot.domain.desired import Change, Entry
+from bot.domain.evaluation import Evaluation
 from bot.domain.evidence import (
     LIFETIME,
     Answer,
@@ -51,7 +52,7 @@ from bot.operations.package_rules import rule_findings
 from bot.operations.progress import progress
 from bot.platform import Platform
 from bot.render import checks as words
-from bot.settings import PackageRules
+from bot.settings import Environment, PackageRules
 from bot.share import StagingRepository, is_large, nobody_else_writes
 from bot.spool import Spool
 from bot.systems.triton.config import asked_in, parse_config, placed_config, render_config
@@ -77,7 +78,7 @@ def run_check(platform: Platform, name: CheckName, change: Change, entry: Entry,
     try:
         gate = platform.settings.gate(change.model)
         law = cases.cases_of(platform.settings, change.model)
-        rules = rules_of(gate, platform.settings.packages, (case.fingerprint for case in law))
+        rules = rules_in(platform.settings, change.model, law)
     except (Refused, InvalidInput) as error:
         what = "gate" if gate is None else "cases"
         seen.findings.append(_finding(what, False, _with_step(error, error.next_step)))
@@ -104,6 +105,7 @@ def run_check(platform: Platform, name: CheckName, change: Change, entry: Entry,
         champion=change.champion if name == "ready" else None,
         rules=rules,
         judged=tuple(seen.judged),
+        evaluation=seen.evaluation,
         bundle=change.bundle,
         cases=tuple(seen.cases),
     )
@@ -155,8 +157,12 @@ def evidence_of(
     pull_request: int | None,
     base: str,
     head: str,
+    evaluation_set: str = "",
 ) -> Evidence:
-    """Return the evidence that the results of a change's own entry make."""
+    """Return the evidence that the results of a change's own entry make.
+
+    ``evaluation_set`` is the digest of the rows on which the settings want it to be measured.
+    """
     now = datetime.now(UTC)
     own = tuple(result for result in results if result.is_about(change))
     return Evidence(
@@ -174,7 +180,20 @@ def evidence_of(
         expires=min([now, *(result.at for result in own)]) + LIFETIME,
         checks=own,
         problems=tuple(problems),
+        evaluation_set=evaluation_set,
         bundle=change.bundle,
+    )
+
+
+def rules_in(settings: Environment, model: str, law: Sequence[Case]) -> str:
+    """Return the fingerprint of the rules that the settings have for a model; raise Refused where they have none.
+
+    ``law`` are the model's cases.
+    """
+    measured = settings.evaluation_of(model)
+    fingerprints = (case.fingerprint for case in law)
+    return rules_of(
+        settings.gate(model), settings.packages, fingerprints, measured=measured.rules if measured else None
     )
 
 
@@ -201,6 +220,21 @@ class _Seen:
     behaviour: Behaviour | None = None
     judged: list[JudgedMetric] = field(default_factory=list)
     cases: list[AskedCase] = field(default_factory=list)
+    evaluation: Evaluation | None = None
+
+
+def _in_service(platform: Platform, change: Change, champion: Entry) -> tuple[RegisteredVersion, PackageContents]:
+    """Return the version in service with its package; raise Rejected where it is not what may be asked here."""
+    registered = platform.registry.version(change.model, champion.version, with_run=False)
+    contents = platform.registry.contents(registered)
+    digest = contents.package.digest
+    if digest != champion.digest:
+        raise OtherBytes(f"MLflow has other bytes than are in service: {digest}", system="MLflow")
+    parts = platform.settings.parts_before(change.model)
+    refused = [f for f in rule_findings(platform.settings.packages, contents, parts) if not f.passed]
+    if refused:
+        raise Rejected(f"{refused[0].what}: {refused[0].detail}", system="package rules")
+    return registered, contents
 
 
 def _check(
@@ -222,7 +256,8 @@ def _check(
             seconds = platform.settings.deadlines.ready_seconds
             registered = registry.wait_ready(change.model, entry.version, timeout_seconds=seconds)
         else:
-            registered = registry.version(change.model, entry.version, with_run=False)
+            # What training logged is compared with what is measured.
+            registered = registry.version(change.model, entry.version, with_run=name == "behaviour")
     except NotRegistered as error:
         said = words.no_such_version(
             change,
@@ -245,6 +280,9 @@ def _check(
     seen.findings += rule_findings(rules, contents, parts)
     if not all(finding.passed for finding in seen.findings):
         return
+    if name == "behaviour":
+        _measure(platform, gate, registered, contents, change, entry, on_staging, seen)
+        return
     with on_staging_triton(platform, change.model, registered, contents, on_staging, change.bundle) as triton:
         seen.findings.append(_finding("loads", True, f"READY as {on_staging} on {triton.name}"))
         if name == "triton":
@@ -261,9 +299,8 @@ def _check(
         budget = gate.latency_budget_milliseconds
         seen.latency = _latency(triton, on_staging, registered.version, smoke, budget)
         seen.findings.append(_finding(*_latency_finding(seen.latency)))
-        champion = change.champion
-        moved = change.bundle is not None and digest_of(change.left) != change.bundle.digest
-        if champion is not None and (moved or champion.digest != entry.digest):
+        champion = _other_in_service(change, entry)
+        if champion is not None:
             beside = f"{on_staging.rpartition('-')[0]}-champion"
             seen.behaviour = _beside(platform, change, champion, beside, smoke, answered, spool)
 
@@ -285,6 +322,59 @@ def _ask_cases(
         seen.findings.append(cases.finding(case, one, waived=waived))
 
 
+def _other_in_service(change: Change, entry: Entry) -> Entry | None:
+    """Return the version in service, if it is another one, or answers beside other parts of its bundle."""
+    champion = change.champion
+    moved = change.bundle is not None and digest_of(change.left) != change.bundle.digest
+    return champion if champion is not None and (moved or champion.digest != entry.digest) else None
+
+
+def _measure(
+    platform: Platform,
+    gate: Gate,
+    registered: RegisteredVersion,
+    contents: PackageContents,
+    change: Change,
+    entry: Entry,
+    on_staging: str,
+    seen: _Seen,
+) -> None:
+    rules = platform.settings.evaluation_of(change.model)
+    if rules is None:
+        said = f"the settings of {change.environment} have no evaluation set for {change.model}"
+        seen.findings.append(_finding("evaluation set", False, said))
+        return
+    # What answered here before may answer again, as READY has it.
+    verified = verified_by(platform.ledger.deployments(), entry.in_slot(change.slot.live), change.bundle)
+    if verified is not None:
+        said = f"not measured: these bytes were verified in service by {verified.id}"
+        seen.findings.append(_finding("evaluation set", True, said))
+        return
+    from bot.operations.measuring import Version, measure
+
+    champion = _other_in_service(change, entry)
+
+    def version(of: RegisteredVersion, its: PackageContents, name: str, bundle: Bundle | None) -> Version:
+        return Version(of, its, partial(on_staging_triton, platform, change.model, of, its, name, bundle), name)
+
+    def in_service() -> Version:
+        assert champion is not None  # noqa: S101 - asked for only then
+        return version(*_in_service(platform, change, champion), f"{on_staging}-champion", change.left)
+
+    found = measure(
+        platform,
+        gate,
+        rules,
+        version(registered, contents, on_staging, change.bundle),
+        champion,
+        in_service,
+        replays=platform.settings.replays(change.model),
+        listens=change.section == "shadow",
+    )
+    seen.evaluation = found.evaluation
+    seen.findings += found.findings
+
+
 def _beside(
     platform: Platform,
     change: Change,
@@ -298,19 +388,9 @@ def _beside(
 
     Where that cannot be done, the reviewer reads why: what is in service is not on trial here.
     """
-    cases, registry = len(smoke.cases), platform.registry
+    cases = len(smoke.cases)
     try:
-        registered = registry.version(change.model, champion.version, with_run=False)
-        contents = registry.contents(registered)
-        digest = contents.package.digest
-        if digest != champion.digest:
-            return Behaviour(
-                champion=champion, cases=cases, problem=f"MLflow has other bytes than are in service: {digest}"
-            )
-        parts = platform.settings.parts_before(change.model)
-        refused = [f for f in rule_findings(platform.settings.packages, contents, parts) if not f.passed]
-        if refused:
-            return Behaviour(champion=champion, cases=cases, problem=f"{refused[0].what}: {refused[0].detail}")
+        registered, contents = _in_service(platform, change, champion)
         with on_staging_triton(platform, change.model, registered, contents, on_staging, change.left) as triton:
             asked = _smoke(triton, on_staging, registered.version, smoke)
             before = [_spooled(spool, case, outputs) for _, case, outputs in asked]

@@ -13,6 +13,7 @@ from bot import environment_files
 from bot.domain import desired, yamltext
 from bot.domain.bundled import bundle_in
 from bot.domain.desired import SECTIONS, Desired
+from bot.domain.gates import models_in
 from bot.domain.names import check_environment_name
 from bot.domain.nearest import did_you_mean
 from bot.errors import InvalidInput
@@ -51,6 +52,7 @@ def mistakes_in(files: Files) -> list[InvalidInput]:
     places = _Places(files)
     found += _models_without_a_gate(environments, wanted, places)
     found += _bundles_without_a_gate(environments, places)
+    found += _sets_without_a_gate(environments, places)
     found += _broken_bundles(environments, wanted, places)
     found += _unknown_sources(environments, frozenset(files.settings), places)
     found += _other_names(environments, places)
@@ -131,6 +133,16 @@ def _bundles_without_a_gate(environments: Mapping[str, Environment], places: _Pl
                 said = f"there is no gate for {parts[-1]}, the last part, which users ask"
                 step = f"{did_you_mean(parts[-1], settings.gates)}Add gates.{parts[-1]}, or list that part last."
                 yield places.in_settings(name, said, "bundles", bundle, next_step=step)
+
+
+def _sets_without_a_gate(environments: Mapping[str, Environment], places: _Places) -> Iterator[InvalidInput]:
+    """Yield models that are to be measured and have no gate: a name with a slip in it would measure nothing."""
+    for name, settings in environments.items():
+        for model in sorted(models_in(settings.evaluation)):
+            if not settings.has_gate(model):
+                said = "there is no gate for this model, so nothing of it is measured"
+                step = f"{did_you_mean(model, settings.named_models)}Add gates.{model}, or take this out."
+                yield places.in_settings(name, said, "evaluation", model, next_step=step)
 
 
 def _broken_bundles(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from bot.domain.bundled import together, with_left
 from bot.domain.desired import SECTIONS, Change
-from bot.domain.evidence import CHECKS, CheckResult
+from bot.domain.evidence import CheckResult, checks_of
 from bot.domain.nearest import did_you_mean, nearest
 from bot.domain.record import served_after
 from bot.errors import Refused
@@ -58,12 +58,22 @@ def recheck(platform: Platform, *, model: str, say: Say) -> Rechecked:
         changes = with_left([replace(c, before=serving.section(section).get(c.model)) for c in whole])
         found: list[CheckResult] = []
         for change, after in [(change, change.after) for change in changes if change.after]:
-            for name in CHECKS:
+            for name in checks_of(evaluated=settings.evaluation_of(change.model) is not None):
                 say(f"{name}: {change.model} {after.version} for {settings.environment}")
                 found.append(run_check(platform, name, change, after, label=f"main-{settings.environment}"))
         beside = not_passed_together(changes, found)
         for change, after in [(change, change.after) for change in changes if change.after]:
-            evidence = evidence_of(change, after, found, beside[change], pull_request=None, base=commit, head=commit)
+            rules = settings.evaluation_of(change.model)
+            evidence = evidence_of(
+                change,
+                after,
+                found,
+                beside[change],
+                pull_request=None,
+                base=commit,
+                head=commit,
+                evaluation_set=rules.digest if rules else "",
+            )
             ledger.add_evidence(evidence)
         results += found
     return Rechecked(settings.environment, model, commit, tuple(results))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from bot.domain.carrying import SAYS_SO
 from bot.domain.desired import Change, Entry
-from bot.domain.evidence import CHECKS, CheckName, CheckResult, Finding
+from bot.domain.evidence import CHECKS, CheckName, CheckResult, Evidence, Finding
 from bot.domain.names import short
 from bot.domain.nearest import nearest_number
 from bot.domain.retirement import is_removal
@@ -16,6 +16,7 @@ from bot.render import leaving as leaving_words
 from bot.render.cases import NO_CASES, CaseWords
 from bot.render.cases import held as cases_held
 from bot.render.deployment import describe
+from bot.render.evaluation import measured, on_the_rows_of_before
 from bot.render.leaving import Leaving
 from bot.render.markdown import code, details, escape, fit, table, tick
 
@@ -28,11 +29,17 @@ _MAX_NAMES, _MAX_ROWS = 60, 200
 NOTHING_LOOKED_AT = "looked at nothing"
 _PROBLEMS_SHOWN = 10
 
-CHECK_NAMES: dict[CheckName, str] = {"ready": "READY", "triton": "Triton", "smoke": "Smoke"}
+CHECK_NAMES: dict[CheckName, str] = {
+    "ready": "READY",
+    "triton": "Triton",
+    "smoke": "Smoke",
+    "behaviour": "Behaviour",
+}
 _WHAT: dict[CheckName, str] = {
     "ready": "registered, allowed, and every byte as proposed",
     "triton": "loads on staging; configuration and signature agree",
     "smoke": "answers as the training framework did, in time",
+    "behaviour": "measured on the rows of the evaluation set, beside the version in service",
 }
 
 
@@ -45,7 +52,12 @@ def some(problems: Sequence[str], between: str = "; ") -> str:
 
 def could_not(name: CheckName) -> str:
     """A system kept the check from being finished."""
-    return {"ready": "artifacts can be read", "triton": "loads", "smoke": "answers"}[name]
+    return {
+        "ready": "artifacts can be read",
+        "triton": "loads",
+        "smoke": "answers",
+        "behaviour": "can be measured",
+    }[name]
 
 
 WRITTEN = ("version", "run", "digest")
@@ -158,10 +170,13 @@ def queued(changes: Sequence[Change], problems: Sequence[str]) -> str:
 def check_summary(name: CheckName, changes: Sequence[Change], results: Sequence[CheckResult]) -> str:
     """Return one check's job summary."""
     if not results:
+        if name == "behaviour" and any(change.after is not None for change in changes):
+            return "**Nothing to measure:** the settings have no evaluation set for what this pull request proposes."
         return nothing_to_check(changes)
     parts = [f"## {CHECK_NAMES[name]}: {_WHAT[name]}"]
     for result in results:
         parts.append(f"### {tick(result.passed)} {_subject(result)}\n\n{_findings(result)}")
+        parts += [said] if (said := measured(result)) else []
     return "\n\n".join(parts)
 
 
@@ -224,11 +239,13 @@ def comment(
     logs: str = "",
     leaving: Sequence[Leaving] = (),
     cases: CaseWords = NO_CASES,
+    measured_before: Sequence[Evidence] = (),
 ) -> str:
     """Return the one comment that sums up: verdict first, then each entry, what is wrong before what is right.
 
     ``settings`` is what would become of environment files, ``other_paths`` is what no check looked at. ``leaving`` is
-    what merging takes out of service. ``logs`` is where the run shows what each job said.
+    what merging takes out of service. ``logs`` is where the run shows what each job said. ``measured_before`` is what
+    was measured on evaluation sets that the settings would no longer name.
     """
     proposed = [change for change in changes if change.after is not None]
     failed = [result for result in results if not result.passed]
@@ -265,7 +282,7 @@ def comment(
             table(("", "entry", *CHECK_NAMES.values()), [_in_a_row(change, found) for change, found in others])
         )
     parts += [cases.section] if cases.section else []
-    parts += [_settings(change) for change in settings]
+    parts += [_settings(change, measured_before) for change in settings]
     if other_paths:
         listed = ", ".join(code(path) for path in other_paths[:20])
         more = f" and {len(other_paths) - 20} more" if len(other_paths) > 20 else ""
@@ -306,11 +323,13 @@ _MEANS = {
     "slack.may": "who may propose, approve and roll back from Slack",
     "slack.github_logins": "who counts as whom on GitHub, so that nobody approves their own proposal",
     "packages": "what a package may contain, code among it",
+    "evaluation": "numbers from other rows, or computed in another way, do not compare with those of before; the bot "
+    "holds a version that was checked before and is not deployed yet, until it is checked again",
 }
 """Consequences of a change of these keys that are not obvious."""
 
 
-def _settings(change: SettingsChange) -> str:
+def _settings(change: SettingsChange, measured_before: Sequence[Evidence]) -> str:
     """Return what becomes of one environment's settings: each value before and after."""
     title = f"### Settings of {escape(change.environment)}"
     if change.kind == "removed":
@@ -335,7 +354,15 @@ def _settings(change: SettingsChange) -> str:
         for key, meaning in _MEANS.items()
         if change.kind == "changed" and any(one.startswith((f"{key}.", f"{key}[")) for one in keys)
     ]
-    parts = [title, said, *means, table(("setting", "before", "after"), rows), f"… and {more} more." if more else ""]
+    before = [one for one in measured_before if one.environment == change.environment]
+    parts = [
+        title,
+        said,
+        *means,
+        table(("setting", "before", "after"), rows),
+        f"… and {more} more." if more else "",
+        on_the_rows_of_before(before) if before else "",
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -373,8 +400,10 @@ def _entry(change: Change, results: Sequence[CheckResult], others: Sequence[Own]
     """Return the section of an entry; ``others`` were refused for the same reason."""
     by_name = {result.check: result for result in results}
     rows: list[tuple[str, str, str]] = []
-    for name in CHECKS:
+    for name in CHECK_NAMES:
         result = by_name.get(name)
+        if result is None and name not in CHECKS:
+            continue
         if result is None:
             rows.append(("❌", CHECK_NAMES[name], "no result"))
             continue
@@ -387,20 +416,22 @@ def _entry(change: Change, results: Sequence[CheckResult], others: Sequence[Own]
         said += "".join(f" ({SAYS_SO} {escape(f.detail)})" for f in result.findings if f.what == SAYS_SO)
         rows.append((tick(result.passed), CHECK_NAMES[name], said))
     if _refused_for(change, results):
-        rows = [("❌", ", ".join(CHECK_NAMES.values()), rows[0][2])]
+        rows = [("❌", ", ".join(CHECK_NAMES[name] for name in CHECK_NAMES if name in by_name), rows[0][2])]
     digest = f" {code(short(change.after.digest))}" if change.after else ""
     also = ", ".join(escape(_named(other)) for other, _ in others)
     also = f"\n\n**The same holds for** {also}." if also else ""
     text = f"### {escape(_named(change))}{digest}\n\n" + table(("", "check", "found"), rows) + also
-    smoke = by_name.get("smoke")
-    return text + ("\n\n" + _behaviour(smoke) if smoke is not None else "")
+    smoke, behaviour = by_name.get("smoke"), by_name.get("behaviour")
+    parts = [text, measured(behaviour) if behaviour else "", _behaviour(smoke) if smoke else ""]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _in_a_row(change: Change, results: Sequence[CheckResult]) -> tuple[str, ...]:
     """Return one entry and whether each check passed, for the table of those that have no section."""
     passed = {result.check: result.passed for result in results}
-    marks = [tick(passed.get(name, False)) for name in CHECK_NAMES]
-    return (tick(all(passed.get(name, False) for name in CHECK_NAMES)), escape(_named(change)), *marks)
+    marks = [tick(passed[name]) if name in passed else "❌" if name in CHECKS else "–" for name in CHECK_NAMES]
+    whole = all(passed.values()) and passed.keys() >= set(CHECKS)
+    return (tick(whole), escape(_named(change)), *marks)
 
 
 def _behaviour(smoke: CheckResult) -> str:
@@ -465,7 +496,7 @@ def _findings_in_full(change: Change, results: Sequence[CheckResult]) -> str:
     if _refused_for(change, results):
         return ""  # the section above has all of it
     by_name = {result.check: result for result in results}
-    for result in (by_name[name] for name in CHECKS if name in by_name and by_name[name].findings):
+    for result in (by_name[name] for name in CHECK_NAMES if name in by_name and by_name[name].findings):
         count = sum(finding.passed for finding in result.findings)
         title = f"{CHECK_NAMES[result.check]} of {escape(_named(change))}: {count} of {len(result.findings)} hold"
         parts.append(details(title, _findings(result)))

@@ -12,6 +12,7 @@ from bot.domain.nearest import did_you_mean
 from bot.domain.record import CRITERIA, DeploymentRecord
 from bot.domain.scope import revert_branch
 from bot.render import doctor as doctor_words
+from bot.render import evaluation as evaluation_words
 from bot.render import metrics as metric_words
 from bot.render import proposal as proposal_words
 from bot.render.answers import kept_answers
@@ -466,6 +467,7 @@ def evidence_in_full(found: Found) -> str:
             *(f"✗ {problem}" for problem in one.problems),
             *_results(one.checks),
             *(f"{judged.metric}: {metric_words.judged(judged)}" for check in one.checks for judged in check.judged),
+            *(evaluation_words.lines(one.evaluation) if one.evaluation else ()),
             *kept_answers(one.answers),
         ]
         parts.append("\n".join(lines))

@@ -19,7 +19,7 @@ UPLOAD_SECONDS = 120.0
 
 
 def trained_by_airflow(story: Story) -> None:
-    """Act 8."""
+    """Act 10."""
     endpoints, storage = story.endpoints, story.endpoints.s3
     if storage is None:
         raise NotAsItMust("logs of Airflow need object storage")

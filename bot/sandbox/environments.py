@@ -2,8 +2,8 @@
 
 The Triton server and its Python backend run in ``triton`` (numpy 1, which the bot must not be held to). DAGs run in
 ``airflow``, because the bot does not depend on Airflow. The ``runner`` stands for our GitHub Actions runner: it has
-the bot's own dependencies and nothing else. A verb that quietly needs a training framework fails here as it would
-there.
+the bot's own dependencies, with those that measure, and nothing else. A verb that quietly needs a training framework
+fails here as it would there.
 
 An environment's directory carries a hash of everything that it is made from, so a changed lock is a new environment.
 It is built in place (a virtual environment does not survive being moved) under an exclusive lock, and counts as built
@@ -161,7 +161,7 @@ def runner(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = l
         # A workflow's own "uv pip install" finds everything there already, so uv has to be there too.
         _uv(
             *("pip", "install", "--require-hashes", "--only-binary", ":all:", "--compile-bytecode"),
-            *("-c", str(lock), "-r", str(project), "--extra", "bot", "-r", str(uv)),
+            *("-c", str(lock), "-r", str(project), "--extra", "evaluation", "-r", str(uv)),
             into=environment,
             cancelled=cancelled,
         )

@@ -44,7 +44,7 @@ CASES: dict[int, CaseName] = {
     4: "refused",
     5: "put-back",
     7: "rolled-back",
-    8: "airflow",
+    10: "airflow",
 }
 """The acts of the story that are cases of the proof; the last only where Airflow was asked for."""
 ENDS = tuple(SIGNS[stage] for stage in ("served", "put back", "failed", "incomplete", "left", "overtaken", "closed"))

@@ -4,6 +4,10 @@ The breast cancer data of Wisconsin that scikit-learn ships: 569 rows, 30 named 
 recipe runs the same steps (features → train → evaluate) and ends with numbers measured on rows that the training
 never saw. All models take the same 30 measurements and give ``label`` and ``probabilities``, so each can replace
 any other; which measurements a model looks at is its own affair, inside its pipeline.
+
+The held-out rows are also an evaluation set, on which the bot measures versions itself. Its slices are clinics. The
+data do not say where a row is from, so we pretend that each clinic has an instrument of its own, whose range of mean
+symmetry gives it away.
 """
 
 from __future__ import annotations
@@ -38,6 +42,11 @@ HELD_OUT = 0.3
 SEED = 42
 SAMPLES = 8
 MAX_ITERATIONS = 5000
+CLINICS = ("hill", "harbour", "market")
+_INSTRUMENT, _BINS = "mean symmetry", 7
+_OF_HARBOUR = (2.9, 4.7)
+_OF_THE_LOST = (3, 4)
+"""Ranges of the instrument, in sevenths of the training's rows: harbour's, and the part whose results were lost."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,9 @@ class Recipe:
     ``C``. ``forgets_scaling`` leaves the scaler out of the export: the classic
     mistake of exporting the last step of a pipeline only. The metrics are those of the whole pipeline, and good;
     what is served answers something else.
+
+    Two more classics: ``measured_on_training`` logs metrics of the rows that it learned by heart, as a tree can.
+    ``loses_a_clinic`` learned from a table in which malignant rows of one clinic stand as benign.
     """
 
     name: str
@@ -55,6 +67,8 @@ class Recipe:
     measurements: tuple[str, ...] = ()
     inverse_regularisation: float = 1.0
     forgets_scaling: bool = False
+    measured_on_training: bool = False
+    loses_a_clinic: bool = False
 
 
 RECIPES = {
@@ -65,6 +79,8 @@ RECIPES = {
         Recipe("weak", "one measurement alone", ("mean radius",)),
         Recipe("unscaled", "exported without its scaler", inverse_regularisation=0.7, forgets_scaling=True),
         Recipe("best", "less trust in each single measurement", inverse_regularisation=0.5),
+        Recipe("boasting", "a tree, measured on the rows that it learned", measured_on_training=True),
+        Recipe("one-sided", "all thirty measurements, and one clinic's results lost", loses_a_clinic=True),
     )
 }
 
@@ -120,21 +136,63 @@ def features() -> Features:
     )
 
 
+def clinics(data: Features, rows: Floats) -> NDArray[np.str_]:
+    """Return the clinic of each row, as the rows of the training divide the instrument's range."""
+    import numpy as np
+
+    return np.array(CLINICS)[_range_of(data, rows, _OF_HARBOUR)]
+
+
+def _range_of(data: Features, rows: Floats, between: tuple[float, float]) -> NDArray[np.intp]:
+    """Return 1 for each row that the instrument puts between these parts of the training's rows, 0 below, 2 above."""
+    import numpy as np
+
+    column = data.names.index(_INSTRUMENT)
+    edges = np.quantile(data.train[:, column], [part / _BINS for part in between])
+    return np.searchsorted(edges, rows[:, column], side="right")
+
+
+def evaluation_rows(directory: Path, tracking_uri: str) -> tuple[str, str]:
+    """Write the held-out rows as an evaluation set, log it to MLflow, and return its digest and its address."""
+    from bot.training import evaluation_set, log_evaluation_set
+
+    data = features()
+    slices = {"clinic": clinics(data, data.held_out)}
+    written = evaluation_set(directory, inputs={"X": data.held_out}, labels=data.held_out_labels, slices=slices)
+    return written.digest, log_evaluation_set(directory, tracking_uri=tracking_uri)
+
+
 def train(recipe: Recipe) -> Trained:
-    """Run the steps of ``recipe``: choose measurements, scale, logistic regression; evaluate on the held-out rows."""
+    """Run the steps of ``recipe``: choose measurements, scale, logistic regression; evaluate on the held-out rows.
+
+    Recipes for mistakes differ from that where their mistake needs it.
+    """
+    import numpy as np
     from sklearn.compose import ColumnTransformer
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
+    from sklearn.tree import DecisionTreeClassifier
 
     data = features()
     chosen = [data.names.index(name) for name in recipe.measurements or data.names]
     choose, scale = ColumnTransformer([("chosen", "passthrough", chosen)]), StandardScaler()
     classify = LogisticRegression(C=recipe.inverse_regularisation, max_iter=MAX_ITERATIONS)
-    pipeline = make_pipeline(choose, scale, classify).fit(data.train, data.train_labels)
-    truth, samples = data.held_out_labels, data.held_out[:SAMPLES]
-    labels, probabilities = pipeline.predict(data.held_out), pipeline.predict_proba(data.held_out)
+    steps, learned = [choose, scale, classify], data.train_labels
+    if recipe.measured_on_training:
+        steps = [DecisionTreeClassifier(random_state=SEED)]
+    if recipe.loses_a_clinic:
+        bins = KBinsDiscretizer(_BINS, encode="onehot-dense", strategy="quantile")
+        instrument = [data.names.index(_INSTRUMENT)]
+        steps[:2] = [ColumnTransformer([("scaled", scale, chosen), ("bins", bins, instrument)])]
+        learned = np.where(_range_of(data, data.train, _OF_THE_LOST) == 1, 0, learned)
+    pipeline = make_pipeline(*steps).fit(data.train, learned)
+    rows, truth = data.held_out, data.held_out_labels
+    if recipe.measured_on_training:
+        rows, truth = data.train, data.train_labels
+    labels, probabilities = pipeline.predict(rows), pipeline.predict_proba(rows)
+    samples = data.held_out[:SAMPLES]
     return Trained(
         recipe=recipe,
         model=to_onnx(make_pipeline(choose, classify) if recipe.forgets_scaling else pipeline, samples),
@@ -145,8 +203,8 @@ def train(recipe: Recipe) -> Trained:
             "log_loss": float(log_loss(truth, probabilities)),
         },
         samples=samples,
-        labels=labels[:SAMPLES],
-        probabilities=probabilities[:SAMPLES],
+        labels=pipeline.predict(samples),
+        probabilities=pipeline.predict_proba(samples),
     )
 
 

@@ -1,4 +1,6 @@
-"""The demo: seven acts in which a model is released, improved, shadowed, refused, put back, promoted, rolled back.
+"""The demo: nine acts in which a model is released, improved, shadowed, refused, put back, promoted, rolled back.
+
+In the last two acts the bot measures for itself what a version claims.
 
 Everything goes the way it goes in a company. Versions are trained and registered for real, ``promobot`` is run as a
 person or a training job runs it, pull requests are merged over the forge's API, and the workflow files do the rest.
@@ -14,13 +16,14 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 import httpx
+import yaml
 
 from bot.domain.desired import Desired, parse, path_of
 from bot.domain.record import DeploymentRecord
@@ -216,9 +219,45 @@ class Story:
         self.see(f"#{pull['number']} opened: {_first_line(pull['body'])}")
         return pull
 
+    def log_rows(self) -> tuple[str, str]:
+        """Write the reference training's held-out rows as an evaluation set; return its digest and address."""
+        from bot.sandbox.reference import evaluation_rows
+
+        return evaluation_rows(self.endpoints.directory / "evaluation-set", self.endpoints.mlflow)
+
+    def propose_settings(self, title: str, change: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+        """Change dev's environment file as a person does, in a pull request; return that."""
+        path, branch = self.checkout / "manifests/environments/dev.yaml", "alex-settings"
+        self._git("fetch", "--quiet", "origin", "main")
+        self._git("checkout", "--quiet", "-B", branch, "FETCH_HEAD")
+        document = yaml.safe_load(path.read_text())
+        for part, by_model in change.items():
+            for model, more in by_model.items():
+                document.setdefault(part, {}).setdefault(model, {}).update(more)
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
+        self._git("commit", "--quiet", "--all", "--message", title)
+        self._git("push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
+        pull: dict[str, Any] = self.forge.open(title, branch)
+        self.see(f"#{pull['number']} opened by alex: {title}")
+        return pull
+
+    def _git(self, *arguments: str) -> None:
+        who = ["-c", "user.name=alex", "-c", "user.email=alex@example.com"]
+        done = subprocess.run(
+            ["git", *who, *arguments], cwd=self.checkout, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise NotAsItMust(f"git {arguments[0]}: {done.stderr.strip()}")
+
+    def comment(self, pull: dict[str, Any]) -> str:
+        """Return the one comment of the checks."""
+        return next(str(c["body"]) for c in self.forge.comments(pull["number"]) if "promobot:checks" in c["body"])
+
     def see_checks(self, pull: dict[str, Any], *, conclusion: str = "success") -> dict[str, str]:
         """Wait for the pull request's checks; expect the verdict; return all conclusions by name."""
-        found = self.forge.wait_for_checks(pull["head"]["sha"], expected={"READY", "Triton", "Smoke", "Verdict"})
+        found = self.forge.wait_for_checks(
+            pull["head"]["sha"], expected={"READY", "Triton", "Smoke", "Behaviour", "Verdict"}
+        )
         expect(found["Verdict"], conclusion, f"the verdict on #{pull['number']} ({found})")
         comments = [c for c in self.forge.comments(pull["number"]) if "promobot:checks" in c["body"]]
         expect(len(comments), 1, "sticky comments")
@@ -486,6 +525,55 @@ def rolled_back(story: Story) -> None:
     story.see_served("prod", 2)
 
 
+def claims_more(story: Story) -> None:
+    """Act 8."""
+    digest, address = story.log_rows()
+    story.see(f"171 rows with their labels are in MLflow, pinned as {digest[:19]}")
+    pull = story.propose_settings("Measure churn in dev", _measured_on(digest, address))
+    story.see_checks(pull)
+    # It deploys nothing, so nobody waits for the run that finds that out.
+    story.forge.merge(pull["number"], head=pull["head"]["sha"])
+    story.see(f"#{pull['number']} merged by alex")
+    version = story.train("boasting")
+    pull = story.propose(version, "dev")
+    found = story.see_checks(pull, conclusion="failure")
+    expect((found["READY"], found["Smoke"], found["Behaviour"]), ("success", "success", "failure"), "the checks")
+    comment = story.comment(pull)
+    expect("claimed accuracy" in _first_line(comment), True, f"what is wrong ({_first_line(comment)})")
+    expect(_loaded(story.endpoints.triton_staging.http), [], "what staging has loaded afterwards")
+    story.forge.close(pull["number"])
+    story.see(f"#{pull['number']} closed by alex: its numbers were those of the rows that it learned")
+
+
+def worse_in_one_clinic(story: Story) -> None:
+    """Act 9."""
+    version = story.train("one-sided")
+    pull = story.propose(version, "dev")
+    found = story.see_checks(pull, conclusion="failure")
+    expect((found["READY"], found["Smoke"], found["Behaviour"]), ("success", "success", "failure"), "the checks")
+    evidence = story.promobot("evidence", "show", MODEL, str(version), "--env", "dev")["evidence"][0]
+    (measured,) = [check["evaluation"] for check in evidence["checks"] if check["check"] == "behaviour"]
+    (accuracy,) = [one for one in measured["metrics"] if one["metric"] == "accuracy"]
+    expect(accuracy["difference"] > 0, True, f"better on average ({accuracy['difference']})")
+    story.see(
+        f"accuracy {accuracy['proposed']:.3f}, in service {accuracy['in_service']:.3f}: better on average, on "
+        f"{measured['rows']} rows that both versions answered on staging"
+    )
+    worst = [one for one in measured["slices"] if one["outcome"] == "misses"]
+    expect([one["value"] for one in worst], ["harbour"], "clinics that lose")
+    changed = measured["decisions"]
+    story.see(f"{changed['changed']} rows decided otherwise: {changed['fixed']} fixed, {changed['broken']} broken")
+    story.forge.close(pull["number"])
+    story.see_served("dev", 1)
+    story.see(f"#{pull['number']} closed by alex: one clinic would have paid for it")
+
+
+def _measured_on(digest: str, address: str) -> dict[str, Any]:
+    """Return what the environment file says of rows and slices, as a change of it."""
+    rule = {"by": ["clinic"], "min_rows": 30, "metrics": {"accuracy": 0.03}, "confidence": 0.9}
+    return {"evaluation": {MODEL: {"digest": digest, "from": address}}, "gates": {MODEL: {"slices": rule}}}
+
+
 ACTS: tuple[Titled, ...] = (
     ("version 1 is trained, proposed, checked, merged, deployed, served", first_version),
     ("version 2 is better, and goes into service while clients ask", better_version),
@@ -494,6 +582,8 @@ ACTS: tuple[Titled, ...] = (
     ("version 5 passes every check, but a gateway refuses the reload: put back", refused_reload),
     ("version 2 is promoted from dev to prod, with the same digest", to_production),
     ("a person rolls dev back to version 1, from Slack", rolled_back),
+    ("version 6 claims more than it has: measured, and refused", claims_more),
+    ("version 7 is better on average and much worse in one clinic: refused", worse_in_one_clinic),
 )
 
 
@@ -589,6 +679,10 @@ class Forge:
     def merge(self, number: int, *, head: str) -> str:
         """Merge a pull request if it is still at ``head``; return the new commit of main."""
         return str(self._json("PUT", f"/pulls/{number}/merge", {"sha": head, "merge_method": "squash"})["sha"])
+
+    def open(self, title: str, branch: str) -> Any:
+        """Open a pull request."""
+        return self._json("POST", "/pulls", {"title": title, "head": branch, "base": "main"})
 
     def close(self, number: int) -> None:
         """Close a pull request without merging it."""

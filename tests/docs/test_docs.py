@@ -23,7 +23,7 @@ from bot.domain.desired import Change
 from bot.evaluation.sets import open_set
 from bot.exit_codes import ExitCode
 from bot.records.directory import RecordStore
-from bot.render import checks, differences, proposal
+from bot.render import checks, differences, evaluation, proposal
 from bot.training import WrittenSet
 from bot.training.package import read_package
 from tests.domain.entries import entry
@@ -182,9 +182,9 @@ def test_the_readme_shows_a_pull_request_as_the_bot_writes_it() -> None:
     change = Change("dev", "models", "churn", entry(1), entry(2))
     verdict = checks.headline([change], [], [], other_paths=())
     assert quoted.count(verdict) == 2 and quoted[0] == verdict, "the text and the comment begin with it"
-    sources = inspect.getsource(checks) + inspect.getsource(proposal)
+    sources = "".join(map(inspect.getsource, (checks, proposal, evaluation)))
     heads = [line for line, below in itertools.pairwise(quoted) if set(below) == set("| -")]
-    assert len(heads) == 4
+    assert len(heads) == 5
     for head in heads:
         columns = [cell.strip() for cell in head.strip("|").split("|")]
         assert ", ".join(f'"{column}"' for column in columns) in sources.replace("\n", " "), head

@@ -9,6 +9,7 @@ import pytest
 
 from bot.domain.carrying import CARRIED_FOR, SAYS_SO, carried_over
 from bot.domain.desired import Change, Entry
+from bot.domain.evaluation import Evaluation
 from bot.domain.evidence import Behaviour, CheckName, CheckResult, Finding
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -96,3 +97,28 @@ def test_smoke_holds_beside_the_same_champion_only(seen: Entry | None, in_servic
 def test_smoke_that_could_not_compare_is_tried_again() -> None:
     behaviour = Behaviour(champion=CHAMPION, cases=1, problem="the registry lost it")
     assert carried((OLD, result("smoke", behaviour=behaviour)), to=change(CHAMPION), name="smoke") is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "in_service", "holds"),
+    [
+        (None, None, True),
+        (CHAMPION, CHAMPION, True),
+        (CHAMPION, OTHER, False),
+        (CHAMPION, None, False),
+        (None, CHAMPION, False),
+    ],
+)
+def test_a_measurement_holds_beside_the_same_champion_only(
+    seen: Entry | None, in_service: Entry | None, holds: bool
+) -> None:
+    measured = Evaluation(digest=f"sha256:{'5' * 64}", champion=seen)
+    found = carried((OLD, result("behaviour", evaluation=measured)), to=change(in_service), name="behaviour")
+    assert (found is not None) is holds
+
+
+@pytest.mark.parametrize("more", [{"problem": "the bucket is away"}, {"champion_problem": "it does not load"}])
+def test_what_could_not_be_measured_is_tried_again(more: dict[str, str]) -> None:
+    measured = Evaluation(digest=f"sha256:{'5' * 64}", champion=CHAMPION, **more)
+    assert carried((OLD, result("behaviour", evaluation=measured)), to=change(CHAMPION), name="behaviour") is None
+    assert carried((OLD, result("behaviour")), to=change(CHAMPION), name="behaviour") is None

@@ -221,6 +221,29 @@ def test_evidence_passes_only_with_all_three_checks() -> None:
     assert not evidence(three[0], three[0], three[0]).passed
 
 
+def test_evidence_of_a_model_that_is_measured_passes_only_with_the_measurement() -> None:
+    three = [result(check, GOOD) for check in CHECKS]
+    demanded = {"evaluation_set": f"sha256:{'5' * 64}"}
+    assert not evidence(*three).model_copy(update=demanded).passed
+    assert evidence(*three, result("behaviour", GOOD)).model_copy(update=demanded).passed
+    assert not evidence(*three, result("behaviour", BAD)).model_copy(update=demanded).passed
+    assert not evidence(*three, result("behaviour")).model_copy(update=demanded).passed
+    assert not evidence(*three, result("behaviour", BAD)).passed, "what was found counts, demanded or not"
+
+
+def test_evidence_of_before_is_written_as_before() -> None:
+    written = evidence(*(result(check, GOOD) for check in CHECKS)).model_dump_json()
+    assert "evaluation" not in written
+
+
+def test_a_measurement_is_missing_only_where_it_is_demanded() -> None:
+    change = Change("dev", "models", "churn", None, entry(7))
+    three = [result(check, GOOD) for check in CHECKS]
+    assert missing(three, [change]) == []
+    assert missing(three, [change], lambda _: True) == ["behaviour of dev/churn"]
+    assert missing([*three, result("behaviour", GOOD)], [change], lambda _: True) == []
+
+
 def test_what_evidence_is_worth_follows_from_its_checks_revocation_and_age() -> None:
     green = evidence(*(result(check, GOOD) for check in CHECKS)).model_copy(update={"expires": NOW + timedelta(1)})
     red = green.model_copy(update={"problems": ("the job smoke was cancelled",)})
@@ -264,6 +287,14 @@ def test_every_rule_counts_in_the_fingerprint(change: dict[str, dict[str, object
         for one in (rules, rules, {**rules, **change})
     )
     assert was == again != now
+
+
+def test_what_decides_a_measurement_counts_in_the_fingerprint() -> None:
+    gate, packages = Gate.model_validate({"metrics": {"m": {"minimum": 0.5}}}), PackageRules()
+    plain = rules_of(gate, packages)
+    assert rules_of(gate, packages, measured=None) == plain
+    one, other = (rules_of(gate, packages, measured={"digest": digest}) for digest in ("a", "b"))
+    assert len({plain, one, other}) == 3
 
 
 def test_a_gate_of_before_has_the_fingerprint_of_before() -> None:

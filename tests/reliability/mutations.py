@@ -50,6 +50,7 @@ MODELS, PACKAGES, ROUTES, JOURNAL, VOLUME, FENCE = (
 )
 RECORDS, TRITON = "bot/records/directory.py", "bot/systems/triton/server.py"
 BUCKET, T_BUCKET = "bot/records/bucket.py", "tests/records/test_object_store.py"
+T_MEASURED = "tests/domain/test_measured.py"
 T_CARRYING, T_RENEWING = "tests/domain/test_carrying.py", "tests/operations/test_renewing.py"
 T_MANY_AT_ONCE = "tests/operations/test_propose_many.py"
 T_TRUST = "tests/systems/test_trust.py"
@@ -2783,9 +2784,92 @@ MUTATIONS = (
         "carried over",
         "Smoke only beside the same version in service",
         "bot/domain/carrying.py",
-        '    if result.check != "smoke":\n',
+        '    if result.check == "triton":\n',
         "    if True:\n",
         (f"{T_CARRYING}::test_smoke_holds_beside_the_same_champion_only",),
+    ),
+    Mutation(
+        "carried over",
+        "a measurement only where both versions were measured",
+        "bot/domain/carrying.py",
+        "        if measured is None or measured.problem or measured.champion_problem:\n",
+        "        if measured is None:\n",
+        (f"{T_CARRYING}::test_what_could_not_be_measured_is_tried_again",),
+    ),
+    Mutation(
+        "measured",
+        "a claim that differs from what was measured",
+        "bot/domain/measured.py",
+        "    as_claimed = apart <= tolerance or apart <= CLAIM_ERRORS * error\n",
+        "    as_claimed = True\n",
+        (f"{T_MEASURED}::test_a_claim_of_training_is_held_to_what_was_measured",),
+    ),
+    Mutation(
+        "measured",
+        "a slice that loses too much",
+        "bot/domain/measured.py",
+        "        missing.add(number)\n",
+        "        missing.discard(number)\n",
+        (f"{T_MEASURED}::test_one_bad_slice_among_good_ones_stops_and_is_named",),
+    ),
+    Mutation(
+        "measured",
+        "a slice is not blamed for being the worst of many",
+        "bot/domain/measured.py",
+        "        if _p_value(*large[number]) > level / (len(large) - place):\n",
+        "        if _p_value(*large[number]) > level:\n",
+        (f"{T_MEASURED}::test_a_slice_is_not_blamed_for_being_the_worst_of_many",),
+    ),
+    Mutation(
+        "measured",
+        "what cannot be told stops",
+        "bot/domain/measured.py",
+        '    if unknown and gate.on_unknown == "pass":\n',
+        "    if unknown:\n",
+        (f"{T_MEASURED}::test_what_cannot_be_told_passes_only_where_the_gate_says_so",),
+    ),
+    Mutation(
+        "measured",
+        "rows that only the proposed version leaves unanswered",
+        "bot/domain/measured.py",
+        "    if evaluation.champion is not None and refused <= champion:\n",
+        "    if True:\n",
+        (f"{T_MEASURED}::test_rows_that_only_the_proposed_version_leaves_unanswered_stop",),
+    ),
+    Mutation(
+        "measured",
+        "evidence without the measurement that was demanded",
+        "bot/domain/evidence.py",
+        "        demanded = set(checks_of(evaluated=bool(self.evaluation_set)))\n",
+        "        demanded = set(CHECKS)\n",
+        ("tests/domain/test_records.py::test_evidence_of_a_model_that_is_measured_passes_only_with_the_measurement",),
+    ),
+    Mutation(
+        "measured",
+        "the verdict misses a measurement that did not run",
+        "bot/domain/evidence.py",
+        "        for check in checks_of(evaluated=evaluated(change))\n",
+        "        for check in CHECKS\n",
+        ("tests/domain/test_records.py::test_a_measurement_is_missing_only_where_it_is_demanded",),
+    ),
+    Mutation(
+        "measured",
+        "evidence that was measured on other rows holds a deployment",
+        "bot/operations/deployment/admission.py",
+        "    if measured is not None and evidence.evaluation_set != measured.digest:\n",
+        "    if False:\n",
+        (
+            "tests/operations/test_behaviour.py::"
+            "test_another_set_holds_what_was_measured_on_the_one_before_until_it_is_checked_again",
+        ),
+    ),
+    Mutation(
+        "measured",
+        "a gate that only measured numbers can answer has an evaluation set",
+        "bot/settings.py",
+        "            if (asks := gate.needs_evaluation) and not is_measured:\n",
+        "            if False and (asks := gate.needs_evaluation):\n",
+        ("tests/test_settings.py::test_a_gate_that_only_measured_numbers_can_answer_needs_an_evaluation_set",),
     ),
     Mutation(
         "carried over",

@@ -75,7 +75,7 @@ def test_a_runner_has_the_bot_but_no_training_framework(own_cache: Path) -> None
             runner.bin / "python",
             "-c",
             "import importlib.util as i, json; import git, github, slack_sdk, tritonclient.grpc;"
-            "print(*[name for name in ('sklearn', 'onnx', 'flask', 'slack_bolt') if i.find_spec(name)])",
+            "print(*[name for name in ('mlflow', 'onnx', 'flask', 'slack_bolt') if i.find_spec(name)])",
         ],
         check=True,
         capture_output=True,
@@ -83,7 +83,7 @@ def test_a_runner_has_the_bot_but_no_training_framework(own_cache: Path) -> None
     )
     assert found.stdout.split() == []
     installed = subprocess.run(
-        [runner.bin / "uv", "pip", "install", "-r", FILES / "pyproject.toml", "--extra", "bot"],
+        [runner.bin / "uv", "pip", "install", "-r", FILES / "pyproject.toml", "--extra", "evaluation"],
         env={
             "VIRTUAL_ENV": str(runner.directory),
             "UV_OFFLINE": "1",

@@ -152,7 +152,7 @@ def test_no_skipped_job_fools_the_verdict() -> None:
         "${{ github.event_name == 'merge_group' }}",
     ]
     assert not any(step.get("continue-on-error") for step in verdict["steps"])
-    for name in ("ready", "triton", "smoke"):
+    for name in ("ready", "triton", "smoke", "behaviour"):
         assert "head.repo.full_name == github.repository" in jobs[name]["if"], "no fork runs near the share"
 
 

@@ -13,7 +13,7 @@ from bot.sandbox.seed import MODEL
 from tests.workflows.apart import git, seed_apart
 from tests.workflows.person import Person
 
-CHECKS = {f"Promobot / {name}": "success" for name in ("READY", "Triton", "Smoke", "Verdict")}
+CHECKS = {f"Promobot / {name}": "success" for name in ("READY", "Triton", "Smoke", "Behaviour", "Verdict")}
 
 
 @pytest.fixture(scope="module")

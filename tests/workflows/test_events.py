@@ -23,7 +23,7 @@ from tests.workflows.inventory import WORKFLOWS, declared
 from tests.workflows.person import Person, wait_for
 
 FIVE = tuple(f"model-{letter}" for letter in "abcde")
-GREEN = dict.fromkeys(("READY", "Triton", "Smoke", "Verdict"), "success")
+GREEN = dict.fromkeys(("READY", "Triton", "Smoke", "Behaviour", "Verdict"), "success")
 PROMOTIONS = "promotions/dev.yaml"
 
 

@@ -101,7 +101,8 @@ def test_no_nasty_title_branch_or_edit_is_ever_executed(sandbox: Sandbox, alex: 
     verdicts = [alex.checks(pull["head"]["sha"])["Verdict"] for pull in (first, second, third)]
     assert verdicts == ["success", "success", "failure"], "the base's bot judged; of the third it knows no such file"
     checks = alex.checks(first["head"]["sha"])
-    assert set(checks) == {"READY", "Triton", "Smoke", "Verdict"}, "the base's workflow ran, not the proposal's"
+    names = {"READY", "Triton", "Smoke", "Behaviour", "Verdict"}
+    assert set(checks) == names, "the base's workflow ran, not the proposal's"
     [comment] = alex.ask("GET", f"/issues/{first['number']}/comments")
     for path in (".github/workflows/checks.yml", ".github/actions/promobot/action.yml", "bot/operations/check.py"):
         assert f"`{path}`" in comment["body"]

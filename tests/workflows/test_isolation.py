@@ -285,7 +285,7 @@ def test_ones_own_pull_request_and_a_merge_group_need_a_runner_of_ours(
     own = run_at_github(
         tmp_path / "own", monkeypatch, "pull_request_target", pull_request({"full_name": "acme/models"})
     )
-    assert own.waiting >= {"ready", "triton", "smoke"}, own.said
+    assert own.waiting >= {"ready", "triton", "smoke", "behaviour"}, own.said
     group = {"merge_group": {"base_sha": "1" * 40, "head_sha": "2" * 40}}
     queued = run_at_github(tmp_path / "queued", monkeypatch, "merge_group", {**pull_request(None), **group})
     assert queued.waiting == {"verdict"}, queued.said

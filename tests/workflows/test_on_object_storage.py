@@ -15,7 +15,7 @@ from bot.sandbox.reference import register_recipe
 from bot.sandbox.seed import MODEL, seed
 from tests.workflows.person import Person, wait_for
 
-GREEN = {"READY": "success", "Triton": "success", "Smoke": "success", "Verdict": "success"}
+GREEN = dict.fromkeys(("READY", "Triton", "Smoke", "Behaviour", "Verdict"), "success")
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,12 @@ from bot.domain.bundle import Bundle
 from bot.domain.bundled import stays_the_same
 from bot.domain.cases import Case, judged_by_record
 from bot.domain.desired import Change, Entry
+from bot.domain.evaluation import Evaluation
 from bot.domain.evidence import Evidence, Finding, rules_of
 from bot.domain.golden import Golden
 from bot.domain.hold import Held, Hold
+from bot.domain.measured import against, why_stale
+from bot.domain.measured import findings as measured_findings
 from bot.domain.names import short
 from bot.domain.release import Slot
 from bot.domain.retirement import is_removal, spent_by
@@ -156,10 +159,14 @@ def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -
     if (champion and champion.digest) != (evidence.champion and evidence.champion.digest):
         moved.append(_champion_moved(evidence.champion, champion))
     smoke = next((result for result in evidence.checks if result.check == "smoke"), None)
+    measured = past.settings.evaluation_of(change.model)
+    if measured is not None and evidence.evaluation_set != measured.digest:
+        return Admission(_other_rows(change, evidence, measured.digest))
     with attempted() as attempt:
         gate, rules = past.settings.gate(change.model), past.settings.packages
         law = cases_of(past.settings, change.model)
-        if evidence.rules != rules_of(gate, rules, (case.fingerprint for case in law)):
+        fingerprints = (case.fingerprint for case in law)
+        if evidence.rules != rules_of(gate, rules, fingerprints, measured=measured.rules if measured else None):
             of = f"{change.model}, its cases" if law or evidence.cases else change.model
             moved.append(f"the rules of {change.environment} for {of} or for packages were changed")
         if not moved:
@@ -175,6 +182,14 @@ def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -
         findings = judge_again(
             gate, rules, past.registry, change, entry, latency, parts, law=law, asked=evidence.cases
         )
+        if measured is not None and evidence.evaluation is not None:
+            beside = _measured_of(past, change, champion) if champion else None
+            numbers = against(evidence.evaluation, champion, beside)
+            stale = why_stale(gate, numbers, champion, measured_by=measured.measured_by)
+            if stale:
+                return Admission(_measure_again(change, evidence, moved, stale))
+            listens = change.section == "shadow"
+            findings += measured_findings(gate, numbers, tolerance=measured.tolerance, listens=listens)
     if attempt.error:
         return Admission(_could_not_judge(change, evidence, moved, attempt.error))
     problems = [finding for finding in findings if not finding.passed]
@@ -187,6 +202,12 @@ def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -
             f"{' and '.join(moved)}"
         ),
     )
+
+
+def _measured_of(past: Past, change: Change, champion: Entry) -> Evaluation | None:
+    """Return what was measured of the version in service when its own checks ran; None where nothing was."""
+    found = _seen(past.ledger, change.slot.live, champion.version, champion.digest)
+    return found.evaluation if found else None
 
 
 def _bundle_not_whole(change: Change, bundle: Bundle) -> Hold:
@@ -264,6 +285,16 @@ def _nothing_to_compare(change: Change, evidence: Evidence) -> Hold:
     return Hold("evidence", why, _check_again(change), evidence.at)
 
 
+def _other_rows(change: Change, evidence: Evidence, digest: str) -> Hold:
+    """The settings name another evaluation set than the checks measured it on."""
+    before = short(evidence.evaluation_set) if evidence.evaluation_set else "none"
+    why = (
+        f"its checks {words.checked_in(evidence)} measured it on another evaluation set than the settings name now "
+        f"({before} instead of {short(digest)})"
+    )
+    return Hold("evidence", why, _check_again(change), evidence.at)
+
+
 def _champion_moved(was: Entry | None, now: Entry | None) -> str:
     """The gate compared with another version."""
     before, after = (f"{one.version} ({short(one.digest)})" if one else "none" for one in (was, now))
@@ -289,6 +320,12 @@ def _not_asked(change: Change, evidence: Evidence, unasked: Sequence[Case]) -> H
     named = ", ".join(case.name for case in unasked[:5]) + (", …" if len(unasked) > 5 else "")
     what = f"the case {named}" if len(unasked) == 1 else f"{len(unasked)} cases ({named})"
     why = f"it was not asked {what} by its checks {words.checked_in(evidence)}: law is asked of every later version"
+    return Hold("base", why, _check_again(change), evidence.at)
+
+
+def _measure_again(change: Change, evidence: Evidence, moved: Sequence[str], stale: str) -> Hold:
+    """Something moved after the checks, and the numbers that were measured then do not tell what that means."""
+    why = f"since its checks {words.checked_in(evidence)} {' and '.join(moved)}; {stale}"
     return Hold("base", why, _check_again(change), evidence.at)
 
 

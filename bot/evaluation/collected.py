@@ -1,0 +1,144 @@
+"""What two versions answered to a whole evaluation set, in columns: on the disk where it is much.
+
+Texts are kept once each. A row that a version refused, or answered with what is not a finite number, counts as not
+answered.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bot.domain.evaluation import WHO, Refusals
+from bot.errors import Refused
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bot.evaluation.asking import Answered
+
+ON_DISK_BYTES = 16 * 2**20
+"""A column that is larger lies in a temporary file, which the operating system writes and forgets as it needs to."""
+
+
+class Column:
+    """One value, or one row of values, for each row of a set; texts as numbers of words."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._values: NDArray[Any] | None = None
+        self._words: dict[Any, int] | None = None
+
+    def put(self, start: int, values: NDArray[Any]) -> None:
+        """Keep the values of the rows from ``start`` on."""
+        if values.dtype.kind in "USO":
+            self._words = {} if self._words is None else self._words
+            words = self._words
+            flat = np.fromiter((words.setdefault(v, len(words)) for v in values.ravel().tolist()), np.int32)
+            values = flat.reshape(values.shape)
+        if self._values is None:
+            self._values = _room((self._rows, *values.shape[1:]), values.dtype)
+        self._values[start : start + len(values)] = values
+
+    def codes(self) -> tuple[NDArray[Any], list[Any]]:
+        """Return the numbers of words, and the words; a column without text has no words."""
+        return self._stored(), list(self._words or ())
+
+    def values(self) -> NDArray[Any]:
+        """Return the values of all rows; those of rows that nobody put are 0."""
+        stored = self._stored()
+        if self._words is None:
+            return stored
+        words = list(self._words)
+        kind = object if any(isinstance(word, bytes) for word in words) else np.str_
+        return np.array(words, kind)[stored] if words else np.zeros(stored.shape, np.str_)
+
+    def _stored(self) -> NDArray[Any]:
+        return np.zeros(self._rows, np.float64) if self._values is None else self._values
+
+
+@dataclass
+class Collected:
+    """All rows of a set with the answers of each version that was asked, by who it is."""
+
+    rows: int
+    labels: NDArray[Any] | None
+    groups: NDArray[Any] | None
+    slices: Mapping[str, tuple[NDArray[Any], list[Any]]]
+    answers: Mapping[str, NDArray[Any]]
+    refused: Mapping[str, NDArray[np.bool_]]
+    seconds: float = 0.0
+    why: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def refusals(self) -> Refusals:
+        """The number of rows that each version did not answer."""
+        counts = {who: int(mask.sum()) for who, mask in self.refused.items()}
+        return Refusals(**counts, why=self.why.get(WHO[0], ""))
+
+
+def collect(answered: Iterable[Answered], *, rows: int, output: str) -> Collected:
+    """Read all answers, of which only ``output`` is kept; raise Refused where the disk takes no more."""
+    labels, groups = Column(rows), Column(rows)
+    slices: dict[str, Column] = {}
+    answers: dict[str, Column] = {}
+    refused: dict[str, NDArray[np.bool_]] = {}
+    why: dict[str, str] = {}
+    has_labels = has_groups = False
+    seconds = 0.0
+    for each in answered:
+        batch = each.batch
+        at = slice(batch.start, batch.start + batch.rows)
+        if batch.labels is not None:
+            has_labels = True
+            labels.put(batch.start, batch.labels)
+        if batch.groups is not None:
+            has_groups = True
+            groups.put(batch.start, batch.groups)
+        for name, values in batch.slices.items():
+            slices.setdefault(name, Column(rows)).put(batch.start, values)
+        for who, mask in each.refused.items():
+            column = answers.setdefault(who, Column(rows))
+            missing = refused.setdefault(who, np.zeros(rows, np.bool_))
+            missing[at] = mask
+            if output in each.outputs[who]:
+                values = each.outputs[who][output]
+                column.put(batch.start, values)
+                if values.dtype.kind == "f":
+                    wrong = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+                    missing[at] |= wrong
+                    if wrong.any() and who not in why:
+                        why[who] = f"row {batch.start + int(wrong.argmax())}: {output} is not a finite number"
+            if said := each.errors.get(who):
+                why.setdefault(who, said)
+        seconds += sum(each.seconds.values())
+    return Collected(
+        rows=rows,
+        labels=labels.values() if has_labels else None,
+        groups=groups.values() if has_groups else None,
+        slices={name: column.codes() for name, column in slices.items()},
+        answers={who: column.values() for who, column in answers.items()},
+        refused=refused,
+        seconds=seconds,
+        why=why,
+    )
+
+
+def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if size < ON_DISK_BYTES:
+        return np.zeros(shape, dtype)
+    try:
+        with tempfile.TemporaryFile(prefix="promobot-") as file:
+            file.truncate(size)
+            return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+    except OSError as error:
+        raise Refused(
+            f"the temporary folder {tempfile.gettempdir()} takes no answers to an evaluation set: {error.strerror}",
+            state="Nothing was measured.",
+            next_step="Make room there, or name another folder in TMPDIR.",
+        ) from error

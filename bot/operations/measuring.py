@@ -1,0 +1,252 @@
+"""The check Behaviour: the proposed version and the one in service answer the same rows on staging, side by side.
+
+Nothing passes that was not looked at: a set that cannot be had, or that does not fit the model, is a finding. The
+version in service is not on trial: where it cannot be loaded or asked, the proposed version is measured alone, and
+the reviewer reads why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from bot import extras
+from bot.domain.desired import Entry
+from bot.domain.evaluation import Evaluation, Replay, Who
+from bot.domain.evidence import Finding
+from bot.domain.gate import Gate
+from bot.domain.measured import findings, judged_slices, worst_first
+from bot.domain.smoke import Tensor
+from bot.errors import InvalidInput, OutsideError, PromobotError, Refused
+from bot.platform import Platform
+from bot.settings import EvaluationRules
+from bot.systems.triton.config import parse_config
+from bot.systems.triton.server import TritonServer
+
+if TYPE_CHECKING:
+    from bot.domain.signature import Signature
+    from bot.evaluation.asking import AskOne
+    from bot.evaluation.sets import Batch, EvaluationSet
+    from bot.systems.mlflow import PackageContents, RegisteredVersion
+
+_LATENCY_ROWS = 256
+"""Different rows that are asked while times are taken: one row again and again would be in every cache."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version with its package, and what loads it on staging under a name of its own."""
+
+    registered: RegisteredVersion
+    contents: PackageContents
+    load: Callable[[], AbstractContextManager[TritonServer]]
+    on_staging: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The measurement, and its findings by the gate."""
+
+    evaluation: Evaluation
+    findings: tuple[Finding, ...]
+
+
+def measure(
+    platform: Platform,
+    gate: Gate,
+    rules: EvaluationRules,
+    proposed: Version,
+    champion: Entry | None,
+    in_service: Callable[[], Version],
+    *,
+    replays: int = 0,
+    listens: bool,
+) -> Measured:
+    """Measure the proposed version on the set that the rules name, and ``champion`` beside it, if there is one.
+
+    ``replays`` is how many recorded live requests both are asked, too. ``in_service`` returns the one in service; an
+    error there is the reason why it is not measured. Raises OutsideError where a system
+    is away.
+    """
+    with extras.needed("evaluation", by="the check Behaviour"):
+        import bot.evaluation.measured  # noqa: F401 - fails here, and not in the middle
+
+    from bot.evaluation.asking import IN_SERVICE
+    from bot.evaluation.keeping import keep
+
+    source = f"s3://{rules.s3.bucket}/{rules.s3.prefix}" if rules.s3 else rules.source or ""
+    try:
+        rows = keep(platform.sets_folder, rules.digest, platform.reader(rules), of=source)
+    except (InvalidInput, Refused, OutsideError) as error:
+        return _nothing(rules, champion, f"it could not be had: {_with_step(error)}")
+    with ExitStack() as stack:
+        try:
+            asked, problem = _side_by_side(stack, rules, rows, proposed, champion, in_service)
+            evaluation = _evaluated(gate, rules, rows, proposed, champion, asked, problem)
+            if replays and IN_SERVICE in asked:
+                evaluation = evaluation.model_copy(update={"replay": _replayed(platform, proposed, replays, asked)})
+        except InvalidInput as error:
+            return _nothing(rules, champion, _with_step(error))
+    said = f"{rules.digest}: {rows.rows:,} rows, every byte compared"
+    found = [
+        Finding(what="evaluation set", passed=True, detail=said),
+        *findings(gate, evaluation, tolerance=rules.tolerance, listens=listens),
+    ]
+    return Measured(evaluation, tuple(found))
+
+
+def _nothing(rules: EvaluationRules, champion: Entry | None, problem: str) -> Measured:
+    evaluation = Evaluation(digest=rules.digest, measured_by=rules.measured_by, champion=champion, problem=problem)
+    return Measured(evaluation, (Finding(what="evaluation set", passed=False, detail=problem),))
+
+
+def _side_by_side(
+    stack: ExitStack,
+    rules: EvaluationRules,
+    rows: EvaluationSet,
+    proposed: Version,
+    champion: Entry | None,
+    in_service: Callable[[], Version],
+) -> tuple[dict[Who, _Opened], str]:
+    """Load both versions; return what asks each, and why the one in service cannot be asked."""
+    asked: dict[Who, _Opened] = {"proposed": _opened(stack, rules, rows, proposed)}
+    if champion is None:
+        return asked, ""
+    with ExitStack() as trial:
+        try:
+            asked["in_service"] = _opened(trial, rules, rows, in_service())
+            stack.push(trial.pop_all())
+        except PromobotError as error:
+            return asked, _with_step(error)
+    return asked, ""
+
+
+def _evaluated(
+    gate: Gate,
+    rules: EvaluationRules,
+    rows: EvaluationSet,
+    proposed: Version,
+    champion: Entry | None,
+    asked: Mapping[Who, _Opened],
+    problem: str,
+) -> Evaluation:
+    try:
+        return _measured(gate, rules, rows, proposed, champion, asked, problem)
+    except InvalidInput as error:
+        if error.key != "in_service":
+            raise
+        # It cannot be asked these rows at all; the proposed one still can.
+        return _measured(gate, rules, rows, proposed, champion, {"proposed": asked["proposed"]}, _with_step(error))
+
+
+def _replayed(platform: Platform, proposed: Version, replays: int, asked: Mapping[Who, _Opened]) -> Replay:
+    from bot.operations.replaying import replay
+
+    model, environment = proposed.registered.model, platform.environment
+    return replay(platform.recordings, environment, model, replays, {who: one.infer for who, one in asked.items()})
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A version on staging that can be asked."""
+
+    ask: AskOne
+    infer: Callable[[Sequence[Tensor]], Sequence[Tensor]]
+    output: str
+    max_rows: int
+
+
+def _opened(stack: ExitStack, rules: EvaluationRules, rows: EvaluationSet, version: Version) -> _Opened:
+    from bot.evaluation.asking import on_triton
+    from bot.evaluation.measured import output_of
+
+    triton = stack.enter_context(version.load())
+    number = version.registered.version
+    signature: Signature = triton.signature(version.on_staging, number)
+    config = parse_config(triton.configuration(version.on_staging, number))
+    output = output_of(rules, rows.labels, signature)
+    ask = on_triton(
+        partial(triton.infer_raw, version.on_staging, number),
+        rows.inputs,
+        signature,
+        max_batch_size=config.max_batch_size,
+        outputs=[output],
+    )
+    outputs = [spec.name for spec in signature.outputs]
+    infer = partial(triton.infer, version.on_staging, number, outputs=outputs)
+    return _Opened(ask, infer, output, config.max_batch_size)
+
+
+def _measured(
+    gate: Gate,
+    rules: EvaluationRules,
+    rows: EvaluationSet,
+    proposed: Version,
+    champion: Entry | None,
+    asked: Mapping[Who, _Opened],
+    champion_problem: str,
+) -> Evaluation:
+    from bot.evaluation import measured as numbers
+    from bot.evaluation.asking import ask, rows_in_a_request
+    from bot.evaluation.collected import collect
+    from bot.evaluation.latency import compare_latency
+
+    size = rows_in_a_request(rules.batch_rows, (one.max_rows for one in asked.values()))
+    asks: dict[str, AskOne] = {who: _of_the_same_name(one, asked["proposed"].output) for who, one in asked.items()}
+    collected = collect(ask(rows.batches(size), asks), rows=rows.rows, output=asked["proposed"].output)
+    metrics, slices = [], []
+    if collected.labels is not None:
+        measures, seed = numbers.measures(gate, rules), rules.digest
+        claimed = proposed.registered.metrics.values
+        metrics = numbers.metrics(collected, measures, seed=seed, claimed=claimed)
+        slices = list(numbers.slices(collected, gate, measures, seed=seed))
+
+    def inputs(row: int) -> Mapping[str, Any]:
+        return next(rows.batches(1, start=row, stop=row + 1)).inputs
+
+    evaluation = Evaluation(
+        digest=rules.digest,
+        measured_by=rules.measured_by,
+        rows=rows.rows,
+        labelled=collected.labels is not None,
+        champion=champion,
+        champion_problem=champion_problem,
+        refused=collected.refusals,
+        metrics=tuple(metrics),
+        slices=tuple(worst_first(slices)),
+        decisions=numbers.changed(collected, rows.labels, rules, inputs=inputs if rules.show_inputs else None),
+        latency=compare_latency(asks, list(islice(rows.batches(1), _LATENCY_ROWS)), seed=rules.digest),
+        seconds=collected.seconds,
+    )
+    return _with_outcomes(gate, evaluation)
+
+
+def _with_outcomes(gate: Gate, evaluation: Evaluation) -> Evaluation:
+    """Return the same with what becomes of each slice among all."""
+    if gate.slices is None:
+        return evaluation
+    judged = {(one.of.by, one.of.value, one.of.metric): one.outcome for one in judged_slices(gate.slices, evaluation)}
+    slices = tuple(
+        one.model_copy(update={"outcome": judged.get((one.by, one.value, one.metric))}) for one in evaluation.slices
+    )
+    return evaluation.model_copy(update={"slices": slices})
+
+
+def _of_the_same_name(opened: _Opened, output: str) -> AskOne:
+    """Return what asks, with the measured output under one name: two versions may call it differently."""
+    if opened.output == output:
+        return opened.ask
+
+    def asks(batch: Batch) -> Mapping[str, Any]:
+        return {output: opened.ask(batch)[opened.output]}
+
+    return asks
+
+
+def _with_step(error: PromobotError) -> str:
+    said = error.problem if isinstance(error, InvalidInput) else str(error)
+    return f"{said}. {error.next_step}" if error.next_step else said
