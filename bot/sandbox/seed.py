@@ -40,6 +40,7 @@ def seed(endpoints: Endpoints) -> None:
     message, who = "A repository of promotions", Identity("alex", "alex@example.com")
     first = git.commit_tree(git.tree_with(None, files), parents=[], message=message, author=who, committer=who)
     git.update_ref("refs/heads/main", new=first, old=None)
+    git.pack()
 
 
 def clone(endpoints: Endpoints, directory: Path) -> None:

