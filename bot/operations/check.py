@@ -1,8 +1,8 @@
 """``promobot check``: what the jobs on a pull request run, each alone, and the one that sums them up.
 
 The pull request is data. Code, settings and gates are those of the checkout this runs in (the base branch); from the
-proposal's head only ``promotions/*.yaml`` and ``manifests/environments/*.yaml`` are read, through Git, and never
-written to disk. The settings that are proposed are looked at, and decide nothing.
+proposal's head only ``promotions/*.yaml``, ``manifests/environments/*.yaml`` and ``cases/`` are read, through Git,
+and never written to disk. The settings and cases that are proposed are looked at, and decide nothing.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bot.domain.cases import Case, ProposedCases, is_below_cases, place_of
+from bot.domain.cases import MAX_CASES, Case, ProposedCases, is_below_cases, place_of
 from bot.domain.desired import Entry
 from bot.domain.evidence import CasesInService
 from bot.domain.record import DeploymentRecord, served_after
@@ -87,7 +87,7 @@ def _served(
         if model in serving and platform.settings.has_gate(model):
             entry = serving[model]
             newest = (one for one in reversed(records) if one.model == model and one.after == entry and one.verified)
-            yield model, law, entry, next(newest, None)
+            yield model, law[:MAX_CASES], entry, next(newest, None)
 
 
 def _ask(

@@ -198,3 +198,20 @@ def test_a_request_that_triton_refuses_is_a_wrong_case_and_the_others_are_asked(
     found = {one["what"]: one for one in smoke.document["results"][0]["findings"]}
     assert not found["case a"]["passed"] and found["case a"]["detail"].startswith("not answered: Triton ")
     assert found["case b"]["passed"]
+
+
+@pytest.mark.slow
+def test_a_pull_request_cannot_take_away_the_case_that_stops_it(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    better = world.register(model, "better")
+    write(world, model, law=forbidden(better))
+    path = f"cases/{model}/law.json"
+    world.commit({path: json.dumps(forbidden(better))})
+    files = world.edited(model, better.entry)
+    number = world.propose_by_hand(files, remove=[path])
+    smoke, verdict = world.check(number, "smoke")
+    assert (smoke.code, verdict.code) == (1, 1)
+    comment = world.sticky(number).replace("\\", "")
+    assert "failed at “case law”" in comment.splitlines()[2]
+    assert f"⚠️ No longer asked: `{path}`." in comment
