@@ -30,6 +30,8 @@ WORST = 10
 MOST_VALUES_SHOWN = 50
 """A column with more values is measured only where the gate asks for it."""
 _INPUT_CHARACTERS = 200
+_AT_ONCE = 2**20
+"""Rows whose answers are looked at in one go, so that ten million take little memory."""
 _CLOSE, _CLOSE_TO_ZERO = 1e-3, 1e-6
 """Numbers that differ by less are the same up to how floats are rounded."""
 
@@ -217,9 +219,10 @@ def _decisions(
     collected: Collected, before: NDArray[Any], after: NDArray[Any], rules: EvaluationRules, inputs: Inputs | None
 ) -> Decisions | None:
     words = collected.labels if collected.labels is not None else np.zeros(1, np.int64)
+    classes = np.unique(words)
     try:
         was, now = (
-            decisions(words, _without(answers, collected.refused[who]), rules.threshold)
+            _decided(classes, answers, collected.refused[who], rules.threshold)
             for who, answers in ((IN_SERVICE, before), (PROPOSED, after))
         )
     except Undefined:
@@ -254,6 +257,19 @@ def _decisions(
         ),
         worth=worth,
     )
+
+
+def _decided(
+    classes: NDArray[Any], answers: NDArray[Any], refused: NDArray[np.bool_], threshold: float
+) -> NDArray[Any]:
+    """Return what each answer decides, part by part: on the way each number takes several times its size."""
+    parts = []
+    for start in range(0, len(answers), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        decided = decisions(classes, _without(answers[part], refused[part]), threshold)
+        is_small = decided.dtype.kind in "iu" and decided.size and -(2**31) < decided.min() <= decided.max() < 2**31
+        parts.append(decided.astype(np.int32) if is_small else decided)
+    return np.concatenate(parts)
 
 
 def _numbers(
@@ -358,13 +374,13 @@ def _without(answers: NDArray[Any], refused: NDArray[np.bool_]) -> NDArray[Any]:
     return np.where(refused.reshape(-1, *[1] * (answers.ndim - 1)), answers.dtype.type(0), answers)
 
 
-def _moved(before: NDArray[Any], after: NDArray[Any], was: NDArray[Any], now: NDArray[Any]) -> NDArray[np.float64]:
+def _moved(before: NDArray[Any], after: NDArray[Any], was: NDArray[Any], now: NDArray[Any]) -> NDArray[np.float32]:
     """Return how far each row's answer moved: the largest change of any of its numbers."""
     if before.dtype.kind != "f" or before.shape != after.shape:
-        return np.asarray(was != now, dtype=np.float64)
-    found = np.zeros(len(before))
-    for start in range(0, len(before), 2**20):
-        part = slice(start, start + 2**20)
+        return np.asarray(was != now, dtype=np.float32)
+    found = np.zeros(len(before), np.float32)
+    for start in range(0, len(before), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
         distance = np.abs(after[part].astype(np.float64) - before[part].astype(np.float64))
         found[part] = np.nan_to_num(distance.reshape(len(distance), -1).max(axis=1), nan=np.inf)
     return found

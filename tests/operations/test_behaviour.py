@@ -241,6 +241,46 @@ def test_another_set_holds_what_was_measured_on_the_one_before_until_it_is_check
 
 
 @pytest.mark.slow
+def test_deploy_judges_measured_numbers_again_where_another_version_is_in_service_by_now(
+    world: World, rows: Rows
+) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.configure("dev", evaluation=rows.of(model))
+    proposed = [world.register(model, recipe) for recipe in ("better", "best")]
+    numbers = []
+    for one in proposed:
+        number = world.proposed_by_hand(one)["number"]
+        assert [said.code for said in world.check(number, *EVERY)] == [0] * 5
+        numbers.append(number)
+    world.merge(numbers[0])
+    assert world.deploy().code == 0 and world.version(model) == 2
+    world.merge_on_top(numbers[1], model)
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 0 and world.version(model) == 3, "both were measured on the same rows in the same way"
+    assert "judged again by today's rules" in said.out
+
+    # A gate that wants to be sure cannot be answered by rows that were not paired.
+    sure = {"metrics": {"accuracy": {"max_regression": 0.5, "confidence": 0.9}}}
+    world.configure("dev", gates={model: sure})
+    world.desire(model, proposed[0].entry)
+    held = world.words("deploy", "--env", "dev")
+    assert held.code == 0 and world.version(model) == 2, "going back to what was verified asks nothing"
+    fourth, fifth = world.register(model, "first", note="-again"), world.register(model, "better", note="-again")
+    for one in (fourth, fifth):
+        number = world.proposed_by_hand(one)["number"]
+        assert [said.code for said in world.check(number, *EVERY)] == [0] * 5
+        numbers.append(number)
+    world.merge(numbers[2])
+    assert world.deploy().code == 0 and world.version(model) == 4
+    world.merge_on_top(numbers[3], model)
+    held = world.words("deploy", "--env", "dev")
+    assert held.code == 1 and world.version(model) == 4
+    assert f"how sure accuracy is was not measured against version {fourth.version}" in held.out
+    assert f"promobot recheck {model} --env dev" in held.out
+
+
+@pytest.mark.slow
 def test_a_pull_request_that_changes_the_set_says_that_numbers_do_not_compare(world: World, rows: Rows) -> None:
     model = world.model()
     world.configure("dev", evaluation=rows.of(model))
