@@ -69,4 +69,4 @@ def _shown(value: Any) -> str | None:
 
 def _inner(value: Any) -> str:
     shown = _shown(value)
-    return f"({shown})" if isinstance(value, Mapping) else str(shown)
+    return f"({shown})" if isinstance(value, Mapping) and value else str(shown)

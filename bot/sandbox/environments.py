@@ -33,6 +33,8 @@ MARKER = ".complete"
 TRITON_LOCK = Path(__file__).with_name("triton.lock")
 AIRFLOW_LOCK = Path(__file__).with_name("airflow.lock")
 TRITON_BACKEND = Path(__file__).with_name("triton_backend") / "model.py"
+RUNNER_EXTRA = "evaluation"
+"""What of the bot's dependencies the runner has: the job Behaviour needs the most."""
 TRITON_PYTHONS = ((3, 10), (3, 12))
 """The oldest and the newest Python of Triton's environment: of numpy 1 there are builds for these."""
 
@@ -161,19 +163,19 @@ def runner(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = l
         # A workflow's own "uv pip install" finds everything there already, so uv has to be there too.
         _uv(
             *("pip", "install", "--require-hashes", "--only-binary", ":all:", "--compile-bytecode"),
-            *("-c", str(lock), "-r", str(project), "--extra", "evaluation", "-r", str(uv)),
+            *("-c", str(lock), "-r", str(project), "--extra", RUNNER_EXTRA, "-r", str(uv)),
             into=environment,
             cancelled=cancelled,
         )
 
-    made_from = (project.read_bytes(), lock.read_bytes())
+    made_from = (project.read_bytes(), lock.read_bytes(), RUNNER_EXTRA.encode())
     return _environment("runner", made_from, install, progress=progress, cancelled=cancelled)
 
 
 def runner_directory() -> Path:
     """Return where :func:`runner` is or will be, without making it."""
     project, lock = FILES / "pyproject.toml", FILES / "requirements.lock"
-    return _directory("runner", (project.read_bytes(), lock.read_bytes()), Interpreter.ours())
+    return _directory("runner", (project.read_bytes(), lock.read_bytes(), RUNNER_EXTRA.encode()), Interpreter.ours())
 
 
 def libpython(python: Interpreter) -> Path:
