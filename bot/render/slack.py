@@ -258,7 +258,9 @@ def proposed_several(done: Proposals) -> str:
     what = f"{named} in {escape(done.environment)}"
     match done.action:
         case "opened":
-            first = f"✅ {pull} proposes {what}. All is checked now; its message in the channel says how far it is."
+            first = (
+                f"✅ {pull} proposes {what}. All of it is checked now; its message in the channel says how far it is."
+            )
         case "updated":
             first = f"✅ {pull} now proposes {what}."
         case "unchanged":
@@ -570,6 +572,8 @@ _SHORT: Mapping[Stage, str] = {
     "closed": "closed",
 }
 """Of one model among several; problems come first."""
+_LISTENS = "listening"
+"""Of a shadow that is in service."""
 _LINES = 50
 """As many models have a line in the message of their pull request."""
 _FEW = 15
@@ -596,7 +600,6 @@ def plain_of_several(promotion: Promotion, each: Sequence[Progress]) -> str:
 
 def _standing_of_several(promotion: Promotion, each: Sequence[Progress]) -> str:
     progress = progress_of_all(each)
-    stages = [one.stage for one in each]
     match progress.stage:
         case "red" if not promotion.beside:
             own = sum(map(_is_to_blame, each)) or len(each)
@@ -608,7 +611,10 @@ def _standing_of_several(promotion: Promotion, each: Sequence[Progress]) -> str:
         case "red" | "closed":
             return _standing(promotion, progress)
         case _:
-            return ", ".join(f"{stages.count(one)} {said}" for one, said in _SHORT.items() if one in stages)
+            labels = [_label(one, how) for one, how in zip(promotion.each, each, strict=True)]
+            return ", ".join(
+                f"{labels.count(said)} {said}" for said in (*_SHORT.values(), _LISTENS) if said in labels
+            )
 
 
 def lines_of_several(promotion: Promotion, each: Sequence[Progress]) -> str:
@@ -633,8 +639,12 @@ def _line(one: Promotion, progress: Progress, room: int) -> str:
     if progress.stage == "red" and progress.evidence is not None and not _is_to_blame(progress):
         return f"▫️ {what}: its own checks passed; it waits for the others"
     why = " ".join(_why(progress).split())
-    said = f"{SIGNS[progress.stage]} {what}: {_SHORT[progress.stage]}"
+    said = f"{SIGNS[progress.stage]} {what}: {_label(one, progress)}"
     return f"{said}: {escape(why, limit=room)}" if why else said
+
+
+def _label(one: Promotion, progress: Progress) -> str:
+    return _LISTENS if (progress.stage, one.section) == ("served", "shadow") else _SHORT[progress.stage]
 
 
 def _is_to_blame(progress: Progress) -> bool:

@@ -411,6 +411,15 @@ def test_several_models_have_one_message(each: list[Progress], says: str, may: l
     assert (back in all_of_it) == (each[0].stage == "served")
 
 
+def test_a_shadow_among_several_models_listens() -> None:
+    promotion = several(2)
+    shadow = replace(promotion.parts[1], section="shadow")
+    promotion = replace(promotion, parts=(promotion.parts[0], shadow))
+    text, all_of_it, _ = shown(promotion, stages("served", "served"))
+    assert text == "✅ 2 models in dev: 1 served, 1 listening (#12)"
+    assert "✅ *model-0* 1 → 2: served" in all_of_it and "✅ *model-1* 1 → 2 (shadow): listening" in all_of_it
+
+
 def test_of_several_models_what_did_not_pass_comes_first_with_the_reason() -> None:
     job = ("the job smoke ended as “failure”",)
     red = Progress("red", evidence(passed=False).model_copy(update={"problems": job}))
@@ -499,7 +508,7 @@ def test_what_came_of_several_versions_is_said_with_what_is_left_out() -> None:
     churn, wine = Proposal("dev", "churn", 2, "opened"), Proposal("dev", "wine", 1, "opened", "shadow")
     done = Proposals("dev", "opened", (churn, wine), left, pull_request=12, url="http://github/pull/12")
     first, shadow, out = slack_words.proposed_several(done).splitlines()
-    assert first.startswith("✅ <http://github/pull/12|#12> proposes churn 2, wine 1 in dev. All is checked now")
+    assert first.startswith("✅ <http://github/pull/12|#12> proposes churn 2, wine 1 in dev. All of it is checked")
     assert shadow == "👥 Only for the shadow path: wine 1."
     assert out == "⛔ Left out: a 1, b 1: dev has no gate for it: add gates.MODEL, a pattern, or default"
     nothing = slack_words.proposed_several(Proposals("dev", "nothing", (), left))
