@@ -38,7 +38,7 @@ def test_merge_says_whether_it_merged_or_waits(
     monkeypatch.setattr(doing, "is_green_at", lambda *_: True)
     service: Any = SimpleNamespace(
         _platform=lambda _: platform,
-        _see_what_it_changes=lambda *_: None,
+        _see_what_it_changes=lambda *_: [],
         _others_proposal=lambda *_: (platform, pull),
         _tell_all=lambda *given: kept.append(given),
     )
