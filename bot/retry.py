@@ -72,8 +72,15 @@ def retry_call(
         return _pause_after(error, failed, left_seconds=left, only_when_told=only_when_told)
 
     try:
+        return ask()
+    except Unavailable as error:
+        fault: Unavailable | None = error  # stamina's own work is for what fails: most questions do not
+    try:
         for attempt in _attempts(again, attempts):
             with attempt:
+                if fault is not None:
+                    first, fault = fault, None
+                    raise first
                 return ask()
     except Unavailable as error:
         _advise(error)

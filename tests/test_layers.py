@@ -168,6 +168,8 @@ LAYERS = {
     # What a command needs of the outside is opened here.
     "bot.platform": layer(
         "credentials domain environment_files errors recordings records runner settings share systems"
+        "credentials domain environment_files errors evaluation.keeping extras records runner settings share systems",
+        for_types="evaluation.sets",
     ),
     "bot.share": layer("concurrency domain errors folders marked redaction settings share"),
     "bot.systems.slack": layer(
@@ -189,7 +191,7 @@ LAYERS = {
     # What gateways write and checks read: not of the records, which nothing ever removes.
     "bot.recordings": layer("domain errors folders recordings retry s3"),
     # What is measured of a model's answers. Who calls hands in what reads bytes and what asks a Triton.
-    "bot.evaluation": layer("domain errors evaluation settings", "numpy pyarrow scipy sklearn"),
+    "bot.evaluation": layer("concurrency domain errors evaluation settings", "numpy pyarrow scipy sklearn"),
     "bot.gateway": layer(
         "domain errors exit_codes extras folders gateway logs recordings redaction",
         "fastapi starlette uvicorn httptools uvloop",

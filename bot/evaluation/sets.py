@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bot.concurrency import begin
 from bot.domain.names import check_digest
 from bot.domain.package import PackageFile
 from bot.domain.signature import TensorSpec
@@ -113,13 +114,14 @@ class EvaluationSet:
     def batches(self, rows: int, *, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
         """Yield the rows from ``start`` to before ``stop``, ``rows`` at a time; the last batch may have fewer.
 
-        Memory holds about two row groups and a batch. Raises InvalidInput where a file cannot be read.
+        Memory holds about three row groups and a batch: the next group is read while one is used. Raises
+        InvalidInput where a file cannot be read.
         """
         if rows < 1:
             raise ValueError(f"a batch cannot have {rows} rows")
         stop = self.rows if stop is None else min(stop, self.rows)
         at = start
-        for columns in _cut(self._groups(start, stop), rows):
+        for columns in _cut(_read_ahead(self._groups(start, stop)), rows):
             batch = Batch(
                 start=at,
                 inputs={spec.name: columns[f"inputs.{spec.name}"] for spec in self.inputs},
@@ -236,6 +238,18 @@ def _check_schema(opened: pq.ParquetFile, layout: Layout, listed: SetFile) -> No
         raise ValueError(f"it has {opened.metadata.num_rows} rows instead of {listed.rows}")
 
 
+def _read_ahead(groups: Iterator[Columns]) -> Iterator[Columns]:
+    """Yield the groups; while one is used, the next is read beside it."""
+
+    def following() -> Columns | None:
+        return next(groups, None)
+
+    coming = begin(following, name="the next rows")
+    while (group := coming.result()) is not None:
+        coming = begin(following, name="the next rows")
+        yield group
+
+
 def _cut(groups: Iterable[Columns], rows: int) -> Iterator[Columns]:
     """Yield the same rows in parts of ``rows``; views where a part lies within one group."""
     waiting: list[Columns] = []
@@ -325,10 +339,10 @@ def _parts(batch: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield batch
         return
     (rows,) = lengths
-    for begin in range(0, rows, GROUP_ROWS):
+    for at in range(0, rows, GROUP_ROWS):
         part: dict[str, Any] = {}
         for path, array in flat.items():
-            cut = None if array is None else array[begin : begin + GROUP_ROWS]
+            cut = None if array is None else array[at : at + GROUP_ROWS]
             if len(path) == 1:
                 part[path[0]] = cut
             else:
