@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_OF_A_COMMAND = {"adopt": "models", "slack": "slack", "sandbox": "sandbox", "demo": "sandbox", "proof": "sandbox"}
+_OF_A_COMMAND = {
+    "adopt": "models",
+    "evaluate": "evaluation",
+    "slack": "slack",
+    "sandbox": "sandbox",
+    "demo": "sandbox",
+    "proof": "sandbox",
+}
 
 
 def of_a_command(name: str) -> str:

@@ -196,7 +196,13 @@ def test_with_json_it_is_one_document() -> None:
 
 
 def test_every_command_has_an_extra() -> None:
-    assert {extras.of_a_command(verb) for verb in commands.names()} == {"bot", "models", "slack", "sandbox"}
+    assert {extras.of_a_command(verb) for verb in commands.names()} == {
+        "bot",
+        "evaluation",
+        "models",
+        "slack",
+        "sandbox",
+    }
 
 
 def test_mounting_without_the_extra_says_so() -> None:

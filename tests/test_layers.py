@@ -168,8 +168,6 @@ LAYERS = {
     # What a command needs of the outside is opened here.
     "bot.platform": layer(
         "credentials domain environment_files errors recordings records runner settings share systems"
-        "credentials domain environment_files errors evaluation.keeping extras records runner settings share systems",
-        for_types="evaluation.sets",
     ),
     "bot.share": layer("concurrency domain errors folders marked redaction settings share"),
     "bot.systems.slack": layer(

@@ -275,6 +275,7 @@ def _settings(place: Place, folder: Path) -> dict[str, Any]:
         "gateways": [{"name": "gateway", "url": urls["gateway"]}],
         "records": {"s3": {"bucket": "mlops", "endpoint": urls["records"]}},
         "slack": {"channel": "C0RELEASES", "api_url": f"{urls['slack']}/api"},
+        "evaluation": {"churn": {"digest": f"sha256:{2:064x}", "from": "runs:/0123/evaluation"}},
         "gates": {"churn": {"on_miss": "shadow", "metrics": {"accuracy": {"minimum": 0.9, "max_regression": 0.01}}}},
         "deadlines": {"request_seconds": 5, "turn_seconds": 1, "ready_seconds": 1},
     }
@@ -332,6 +333,7 @@ def test_each_server_receives_its_own_secrets_and_no_others(
 
 # --- what is seen of it --------------------------------------------------------------------------------------------
 
+LOADED = f"sha256:{1:064x}@127.0.0.1:9/churn/1"
 EVERY = (
     ("doctor",),
     ("doctor", "--json"),
@@ -357,6 +359,7 @@ EVERY = (
             ("evidence", "revoke", "churn", "1", "--reason", "by mistake"),
             ("recheck", "churn"),
             ("bisect", "churn", "--case", "law"),
+            ("evaluate", "churn", "--part", "0", "--of", "2", "--answers", "answers", "--proposed", LOADED),
             ("retire", "churn", "--reason", "nobody asks it"),
             ("cleanup",),
         )

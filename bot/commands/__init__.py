@@ -43,6 +43,7 @@ _FIRST = (
         "promote",
         "check",
         "recheck",
+        "evaluate",
         "deploy",
         "rollback",
         "retire",

@@ -19,6 +19,10 @@ TYPED: dict[str, list[str]] = {
     "check": ["ready", "--pull-request", "1"],
     "recheck": ["churn", "--env", "dev"],
     "bisect": ["churn", "--env", "dev", "--case", "case.json"],
+    "evaluate": [
+        *("churn", "--env", "dev", "--part", "0", "--of", "4", "--answers", "there"),
+        *("--proposed", f"sha256:{'0' * 64}@triton:8001/churn/7"),
+    ],
     "deploy": ["--env", "dev"],
     "rollback": ["churn", "--env", "dev"],
     "retire": ["churn", "--env", "dev", "--reason", "x"],

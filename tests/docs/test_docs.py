@@ -297,7 +297,7 @@ def test_the_training_example_builds_a_package(page: str) -> None:
 
 @pytest.mark.parametrize(
     "code",
-    [code for page, _, code in EXAMPLES if name(page) == "docs/evaluation-sets.md" and "evaluation_set(" in code],
+    [code for page, _, code in EXAMPLES if name(page) == "docs/evaluation-sets.md" and "written.rows" in code],
 )
 def test_every_example_of_an_evaluation_set_writes_one(code: str) -> None:
     scope: dict[str, object] = {}

@@ -10,6 +10,7 @@ import pytest
 
 from bot.environment_files import load
 from bot.errors import InvalidInput, Rejected, Unavailable
+from bot.operations.evaluating import rows_of
 from bot.platform import Platform
 from bot.sandbox.s3 import ObjectStorage
 from bot.settings import Environment, EvaluationRules
@@ -40,19 +41,19 @@ def test_a_set_that_was_logged_is_fetched_once(written: WrittenSet, mlflow_uri: 
     where = rules(written, **{"from": log_evaluation_set(written.directory, tracking_uri=mlflow_uri)})
     variables = {"XDG_CACHE_HOME": str(tmp_path)}
     with Platform(settings(mlflow_uri), variables) as platform:
-        found = platform.evaluation_set(where)
+        found = rows_of(platform, where)
     assert found.folder == tmp_path / "promobot/evaluation" / written.digest.removeprefix("sha256:")
     (batch,) = found.batches(1000)
     np.testing.assert_equal(batch.inputs["X"], churn(300)["inputs"]["X"])
 
     with Platform(settings(), variables) as platform:  # no MLflow is there
-        assert platform.evaluation_set(where) == found
+        assert rows_of(platform, where) == found
     elsewhere = {"XDG_CACHE_HOME": str(tmp_path / "elsewhere")}
     with (
         Platform(settings(), elsewhere) as platform,
         pytest.raises(Unavailable, match=r"download evaluation\.json of runs:/"),
     ):
-        platform.evaluation_set(where)
+        rows_of(platform, where)
 
 
 def test_another_set_at_the_same_place_is_refused(written: WrittenSet, mlflow_uri: str, tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_another_set_at_the_same_place_is_refused(written: WrittenSet, mlflow_ur
         Platform(settings(mlflow_uri), {"XDG_CACHE_HOME": str(tmp_path)}) as platform,
         pytest.raises(InvalidInput, match=f"{address}/evaluation.json: is that of another set, or was changed"),
     ):
-        platform.evaluation_set(rules(written, **{"from": address}))
+        rows_of(platform, rules(written, **{"from": address}))
 
 
 def test_a_set_in_a_bucket_is_fetched_with_the_settings_own_key(
@@ -84,8 +85,8 @@ def test_a_set_in_a_bucket_is_fetched_with_the_settings_own_key(
         "SETS_KEY": object_storage.credentials.secret_access_key,
     }
     with Platform(settings(), held) as platform:
-        assert platform.evaluation_set(rules(written, s3=bucket)).rows == 300
+        assert rows_of(platform, rules(written, s3=bucket)).rows == 300
         with pytest.raises(Rejected, match=r"s3://.*/sets/of/nobody.*NoSuchKey") as failure:
             other = evaluation_set(tmp_path / "set", **churn(10))
-            platform.evaluation_set(rules(other, s3=bucket | {"prefix": "sets/of/nobody"}))
+            rows_of(platform, rules(other, s3=bucket | {"prefix": "sets/of/nobody"}))
         assert "evaluation.<model>.s3" in failure.value.next_step

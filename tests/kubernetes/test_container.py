@@ -56,8 +56,8 @@ def stages(text: str) -> dict[str, Stage]:
     for line in joined.splitlines():
         instruction, _, rest = line.partition(" ")
         if instruction == "ARG":
-            name, _, value = rest.partition("=")
-            arguments[name] = value
+            argument, _, value = rest.partition("=")
+            arguments[argument] = value
         elif instruction == "FROM":
             base, _, name = rest.partition(" AS ")
             for argument, value in arguments.items():
