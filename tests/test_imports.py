@@ -25,6 +25,7 @@ HEAVY = {
     *("fastapi", "starlette", "uvicorn", "onnx", "onnxruntime", "sklearn", "pandas"),
     # What only speaks of other commands, or checks what is proposed.
     *("bot.operations.checking", "bot.operations.package_rules", "bot.render.checks"),
+    *("bot.domain.cases", "bot.domain.findings_of_others", "bot.operations.cases"),
     *("bot.requests", "bot.operations.deploy", "bot.operations.propose", "bot.slack", "bot.sandbox", "bot.gateway"),
 }
 
@@ -74,6 +75,13 @@ def test_status_imports_only_what_it_asks_with(tmp_path: Path) -> None:
     assert code == 0 and "triton-1" in said and "gateway-1" in said, said
     assert sorted(HEAVY & modules) == []
     assert set(TO_LOOK) <= modules, "the floor of the benchmarks holds nothing that status does not need"
+
+
+def test_a_rollback_imports_nothing_that_judges_what_is_new() -> None:
+    program = "import json, sys\nimport bot.operations.rollback\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    judges = {"bot.domain.cases", "bot.domain.findings_of_others", "bot.operations.cases", "bot.operations.checking"}
+    assert judges & set(json.loads(done.stdout)) == set()
 
 
 def test_help_imports_nothing_that_asks() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from bot.domain.cases import Case, ProposedCases
 from bot.domain.evidence import CasesInService, CheckResult
 from bot.render.markdown import code, escape, table
+
+if TYPE_CHECKING:
+    from bot.domain.cases import Case, ProposedCases  # its models take time to build, and users wait
 
 _SHOWN = 20
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from bot.concurrency import map_concurrent
 from bot.domain.bundle import Bundle
 from bot.domain.bundled import stays_the_same
-from bot.domain.cases import Case, judged_by_record
 from bot.domain.desired import Change, Entry
 from bot.domain.evaluation import Evaluation
 from bot.domain.evidence import Evidence, Finding, rules_of
@@ -23,10 +23,12 @@ from bot.domain.retirement import is_removal, spent_by
 from bot.domain.routes import Routed, Target
 from bot.domain.smoke import SmokeCases
 from bot.operations.attempts import attempted
-from bot.operations.cases import answers_already, cases_of
 from bot.operations.past import Past
 from bot.records.ledger import Ledger
 from bot.render import deployment as words
+
+if TYPE_CHECKING:
+    from bot.domain.cases import Case
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,10 @@ def is_quarantined(past: Past, change: Change) -> bool:
 
 def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -> Admission:
     """Judge again what stands on another base: the gate's word holds for one champion and one set of rules."""
+    # Imported where evidence is looked at: a way back needs none, and its users wait for every import.
+    from bot.domain.cases import judged_by_record
+    from bot.operations.cases import answers_already, cases_of
+
     champion, moved = change.champion, []
     if (champion and champion.digest) != (evidence.champion and evidence.champion.digest):
         moved.append(_champion_moved(evidence.champion, champion))

@@ -16,8 +16,6 @@ import httpx
 
 from bot import trust, web
 from bot.credentials import Credentials
-from bot.domain.findings_of_others import MAX_BYTES as MAX_FOUND_BYTES
-from bot.domain.findings_of_others import Found
 from bot.domain.metrics import Measured
 from bot.domain.names import MAX_VERSION
 from bot.domain.nearest import did_you_mean, nearest_number
@@ -36,6 +34,7 @@ from bot.transport_errors import reason
 
 if TYPE_CHECKING:
     from bot import s3
+    from bot.domain.findings_of_others import Found
 
 _A_WHILE_SECONDS = 60.0
 """For a server that is asked too often and does not say for how long it wants to be left alone."""
@@ -227,10 +226,12 @@ class Registry:
         return found
 
     def _found(self, where: str, place: RegisteredVersion, path: str) -> Found:
+        from bot.domain import findings_of_others  # only a check judges them
+
         try:
-            return Found(where, self._document(place, path, limit=MAX_FOUND_BYTES))
+            return findings_of_others.Found(where, self._document(place, path, limit=findings_of_others.MAX_BYTES))
         except Rejected as error:
-            return Found(where, problem=error.said)
+            return findings_of_others.Found(where, problem=error.said)
 
     def _document(self, version: RegisteredVersion, path: str, *, limit: int | None = None) -> bytes:
         """Return one artifact that no package lists; raise Rejected where it is larger than its kind may be."""
