@@ -43,5 +43,6 @@ def module_of(package: str, name: str) -> Any:
 
 def _taken_out(package: str) -> dict[str, ModuleType]:
     """Return the modules of a package that are imported, and forget that they are."""
-    names = [name for name in sys.modules if name == package or name.startswith(f"{package}.")]
+    # A copy: other threads import meanwhile.
+    names = [name for name in list(sys.modules) if name == package or name.startswith(f"{package}.")]
     return {name: sys.modules.pop(name) for name in names}

@@ -13,6 +13,7 @@ from bot.domain.nearest import nearest_number
 from bot.domain.retirement import is_removal
 from bot.domain.settings_diff import SettingsChange
 from bot.render import leaving as leaving_words
+from bot.render.again import run_again
 from bot.render.cases import NO_CASES, CaseWords
 from bot.render.cases import held as cases_held
 from bot.render.deployment import describe
@@ -134,21 +135,6 @@ def nothing_to_check(changes: Sequence[Change]) -> str:
         taken = "; ".join(escape(describe(change)) for change in changes)
         return f"**No version to check:** this pull request only takes entries away ({taken})."
     return "**Nothing to check:** this pull request changes no model in `promotions/`."
-
-
-_JUDGE = "The checks judge by the gates and settings of main. If these changed since, run them again:"
-
-
-def run_again(logs: str = "") -> str:
-    """How the checks of a pull request run again, in its comment; ``logs`` is their last run."""
-    run = logs.rpartition("/")[2]
-    where = f"of [this run]({logs}), or {code(f'gh run rerun {run}')}" if logs else "under *Checks*"
-    return f"{_JUDGE} **Re-run all jobs** {where}."
-
-
-def run_again_there() -> str:
-    """The same for a reader who is elsewhere."""
-    return f"{_JUDGE} “Re-run all jobs” under Checks of the pull request."
 
 
 def details_are_in(url: str) -> str:

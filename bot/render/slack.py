@@ -10,7 +10,8 @@ from bot.domain.evidence import CHECKS
 from bot.domain.names import short
 from bot.domain.promotion import Progress, Promotion, Stage, progress_of_all
 from bot.domain.record import DeploymentRecord
-from bot.render.checks import run_again_there, some
+from bot.render.again import run_again_there
+from bot.render.checks import some
 from bot.render.deployment import fix_and_deploy, verdict
 from bot.render.differences import is_held as is_held
 from bot.render.many import judged_by, left_out_by_reason

@@ -15,8 +15,8 @@ from bot.render import doctor as doctor_words
 from bot.render import evaluation as evaluation_words
 from bot.render import metrics as metric_words
 from bot.render import proposal as proposal_words
+from bot.render.again import run_again_there
 from bot.render.answers import kept_answers
-from bot.render.checks import run_again_there
 from bot.render.deployment import (
     CRITERION_NAMES,
     NOTHING_TO_SERVE,

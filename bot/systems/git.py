@@ -194,7 +194,7 @@ class Repository:
             # The folder lives as long as one command: there is nothing to tidy, and looking is one process a fetch.
             GIT_CONFIG_KEY_5="maintenance.auto",
             GIT_CONFIG_VALUE_5="false",
-            # What is fetched stays as the one pack that came. A file for each object takes twice the processor time.
+            # A fetch leaves the one pack that came. A file for each object takes twice the processor time.
             GIT_CONFIG_KEY_6="fetch.unpackLimit",
             GIT_CONFIG_VALUE_6="1",
             **self._trusted(url),
