@@ -32,7 +32,7 @@ from pydantic import (
 )
 
 from bot.concurrency import FILES, MODELS, RECORDS, SERVERS
-from bot.domain.bundle import bundle_of, needs_no_gate
+from bot.domain.bundle import bundle_of, is_not_given, needs_no_gate
 from bot.domain.gate import ASKS_NOTHING, Gate
 from bot.domain.gates import is_pattern, key_for, models_in, rules_for
 from bot.domain.in_words import A_TIME
@@ -438,6 +438,11 @@ class PackageRules(_Part):
     python_environments: dict[str, Sha256] = Field(
         default={},
         description="archives that a Python model may bring as its environment: a name for people, and the sha256",
+    )
+    pyfuncs: list[ModelName] = Field(
+        default=[],
+        exclude_if=is_not_given,
+        description="models that may be a pyfunc of MLflow, which is pickled code that Triton runs",
     )
 
 

@@ -6,7 +6,8 @@ import argparse
 import contextlib
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from bot import arguments as options
 from bot.commands import Answer, Context, UsageMistake, see_that_mlflow_is_named
@@ -26,14 +27,16 @@ class Arguments:
     all: bool
     samples: str
     serving_name: str
+    python_environment: str
+    max_smoke_bytes: int | None
     dry_run: bool
 
     def __post_init__(self) -> None:
         """Hold that one version is named, or all."""
         if self.all == (self.version is not None):
             raise UsageMistake("name a model and its version, or --all")
-        if self.all and (self.samples or self.serving_name):
-            raise UsageMistake("--samples and --as are for one version")
+        if self.all and (self.samples or self.serving_name or self.python_environment or self.max_smoke_bytes):
+            raise UsageMistake("--samples, --as, --python-environment and --max-smoke-bytes are for one version")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +52,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rows to ask it: .parquet, .csv, .npy, .npz (default: its own example, or rows made of its signature)",
     )
     parser.add_argument("--as", dest="serving_name", default="", metavar="NAME", help="the name to serve it under")
+    parser.add_argument(
+        "--python-environment",
+        default="",
+        metavar="FILE",
+        help="serve it as Python code, in this packed environment (.tar.gz), or in Triton's own: triton",
+    )
+    parser.add_argument(
+        "--max-smoke-bytes",
+        type=int,
+        metavar="N",
+        help="how large all golden cases may be together, up to 1 GiB (default: 64 MiB)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="register nothing; say what would be adopted")
 
 
@@ -68,6 +83,8 @@ def run(arguments: Arguments, _: Context) -> Answer:
                     arguments.version,
                     samples=read_samples(arguments.samples) if arguments.samples else None,
                     serving_name=arguments.serving_name or None,
+                    python_environment=_environment(arguments.python_environment),
+                    max_smoke_bytes=arguments.max_smoke_bytes,
                     dry_run=arguments.dry_run,
                 )
             )
@@ -78,6 +95,10 @@ def run(arguments: Arguments, _: Context) -> Answer:
     done = all(one.verdict in ("adopted", "ready", "has a package") for one in found)
     code = ExitCode.DONE if done or (arguments.all and arguments.dry_run) else ExitCode.FAILED
     return Answer(Adoptions(found), words.adoptions(found), code)
+
+
+def _environment(said: str) -> Path | Literal["triton"] | None:
+    return "triton" if said == "triton" else Path(said) if said else None
 
 
 def output() -> Any:

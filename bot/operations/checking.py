@@ -136,7 +136,7 @@ def judge_again(
         _finding("digest", contents.package.digest == entry.digest, f"{contents.package.digest} in MLflow"),
         _judged(gate, change, judge(gate, registered.metrics, metrics)),
         *_found_by_others(gate, registry, registered, change, entry),
-        *rule_findings(rules, contents, parts),
+        *rule_findings(rules, contents, parts, model=change.model),
     ]
     if latency is not None:
         today = latency.model_copy(update={"budget": gate.latency_budget_milliseconds})
@@ -231,7 +231,8 @@ def _in_service(platform: Platform, change: Change, champion: Entry) -> tuple[Re
     if digest != champion.digest:
         raise OtherBytes(f"MLflow has other bytes than are in service: {digest}", system="MLflow")
     parts = platform.settings.parts_before(change.model)
-    refused = [f for f in rule_findings(platform.settings.packages, contents, parts) if not f.passed]
+    findings = rule_findings(platform.settings.packages, contents, parts, model=change.model)
+    refused = [finding for finding in findings if not finding.passed]
     if refused:
         raise Rejected(f"{refused[0].what}: {refused[0].detail}", system="package rules")
     return registered, contents
@@ -277,7 +278,7 @@ def _check(
     if package.digest != entry.digest:
         return
     # A package that may not run anywhere must not be copied or loaded here either, whatever the job READY says.
-    seen.findings += rule_findings(rules, contents, parts)
+    seen.findings += rule_findings(rules, contents, parts, model=change.model)
     if not all(finding.passed for finding in seen.findings):
         return
     if name == "behaviour":
@@ -447,7 +448,7 @@ def _ready(
     listed = {file.path for file in package.files}
     there = of_the_package(registry.files(registered), listed)
     yield _finding("file list", listed == there, _file_list(listed, there))
-    yield from rule_findings(rules, contents, platform.settings.parts_before(change.model))
+    yield from rule_findings(rules, contents, platform.settings.parts_before(change.model), model=change.model)
     if not package.too_large(rules.max_bytes):
         yield from _bytes(platform, registered, contents)
 
@@ -648,7 +649,8 @@ def released(platform: Platform, model: str, entry: Entry) -> tuple[RegisteredVe
     digest = contents.package.digest
     if digest != entry.digest:
         raise OtherBytes(f"{model} {entry.version} is {digest} now, and not {entry.digest}", system="MLflow")
-    findings = rule_findings(platform.settings.packages, contents, platform.settings.parts_before(model))
+    parts = platform.settings.parts_before(model)
+    findings = rule_findings(platform.settings.packages, contents, parts, model=model)
     if wrong := [finding for finding in findings if not finding.passed]:
         raise NotAllowed(f"{wrong[0].what}: {wrong[0].detail}", system="package rules")
     return registered, contents
@@ -696,7 +698,8 @@ def _see_that_a_part_may_be_loaded(platform: Platform, part: Part, contents: Pac
     if digest != part.digest:
         raise OtherBytes(f"{name} is {digest} now, and not {part.digest}", system="MLflow")
     parts = platform.settings.parts_before(part.model)
-    wrong = [f for f in rule_findings(platform.settings.packages, contents, parts) if not f.passed]
+    findings = rule_findings(platform.settings.packages, contents, parts, model=part.model)
+    wrong = [finding for finding in findings if not finding.passed]
     if wrong:
         raise Rejected(f"{name} is not allowed: {wrong[0].what}: {wrong[0].detail}", system="package rules")
 

@@ -6,12 +6,13 @@ that were compared with it: the bot downloads nothing else before the answer is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from bot.domain.evidence import Finding
-from bot.domain.model_config import LOADED_BY_NAME, config_problems
-from bot.domain.package import CONFIG_FILE, SMOKE_FILE
+from bot.domain.model_config import LOADED_BY_NAME, MODEL_DIRECTORY, config_problems, python_environment
+from bot.domain.package import CONFIG_FILE, SMOKE_FILE, Package
+from bot.domain.pyfunc import is_of_pyfunc, is_pyfunc
 from bot.domain.smoke import smoke_problems
 from bot.errors import NotAllowed
 from bot.render import checks as words
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     from bot.systems.mlflow import PackageContents
 
 
-def rule_findings(rules: PackageRules, contents: PackageContents, parts: Collection[str] = ()) -> Iterator[Finding]:
+def rule_findings(
+    rules: PackageRules, contents: PackageContents, parts: Collection[str] = (), *, model: str
+) -> Iterator[Finding]:
     """Yield a finding for each rule; of a package that is too large, for those rules that its list decides.
 
     ``parts``: the models that it may ask, those before it in its bundle. An ensemble runs no code of its own, so
-    there it needs no leave as a backend.
+    there it needs no leave as a backend. A pyfunc needs leave by the name of its ``model``, whatever the backends.
 
     Raises Rejected or Unavailable where ``config.pbtxt`` or ``smoke.json`` cannot be read, and OtherBytes where they
     have other bytes than the package lists.
@@ -35,7 +38,12 @@ def rule_findings(rules: PackageRules, contents: PackageContents, parts: Collect
     said = package.too_large(rules.max_bytes)
     yield Finding(what="size", passed=not said, detail=said or f"{package.size} bytes")
     names = [file.path for file in package.version_files]
-    strange = [path for path in names if not path.endswith(tuple(rules.file_types)) or LOADED_BY_NAME.fullmatch(path)]
+    types, may_be_a_pyfunc = tuple(rules.file_types), is_pyfunc(package) and model in rules.pyfuncs
+    strange = [
+        path
+        for path in names
+        if LOADED_BY_NAME.fullmatch(path) or not (path.endswith(types) or (may_be_a_pyfunc and is_of_pyfunc(path)))
+    ]
     yield Finding(
         what="file types",
         passed=not strange,
@@ -48,11 +56,15 @@ def rule_findings(rules: PackageRules, contents: PackageContents, parts: Collect
     except ValueError as error:
         yield Finding(what="configuration", passed=False, detail=str(error))
         return
-    yield Finding(
-        what="backend",
-        passed=config.backend in rules.backends or (config.backend == "ensemble" and bool(parts)),
-        detail=f"{config.backend or 'none'}; allowed: {', '.join(rules.backends)}",
-    )
+    # A configuration may name another program than the bot's own: then it is any Python model.
+    if is_pyfunc(package) and config.backend == "python" and "default_model_filename" not in config.values:
+        yield _leave_for_a_pyfunc(rules, model)
+    else:
+        yield Finding(
+            what="backend",
+            passed=config.backend in rules.backends or (config.backend == "ensemble" and bool(parts)),
+            detail=f"{config.backend or 'none'}; allowed: {', '.join(rules.backends)}",
+        )
     if not names and config.backend != "ensemble":
         yield Finding(what="file list", passed=False, detail="package.json lists no file of the version")
     # Said only where it is wrong: of good cases a reviewer reads how each was answered.
@@ -61,10 +73,35 @@ def rule_findings(rules: PackageRules, contents: PackageContents, parts: Collect
     pinned = set(rules.python_environments.values())
     environments = [file.path for file in package.version_files if f"sha256:{file.sha256}" in pinned]
     wrong = config_problems(config.values, files=names, environments=environments, parts=parts)
+    wrong += _lines_that_pin(config.values, package, environments, model)
     yield Finding(
         what="configuration",
         passed=not wrong,
         detail=words.some(wrong) or "every field and parameter is allowed, and every file that it names is listed",
+    )
+
+
+def _lines_that_pin(
+    config: Mapping[str, object], package: Package, environments: Collection[str], model: str
+) -> Iterator[str]:
+    """Yield the line that lists the environment which a configuration names, where no line does."""
+    inside = (python_environment(config) or "").removeprefix(MODEL_DIRECTORY)
+    archive = package.file(inside) if inside and inside not in environments else None
+    if archive is not None:
+        line = f'python_environments: {{{model}: "sha256:{archive.sha256}"}}'
+        yield f"who has read what is in that archive, lists it under packages: {line}"
+
+
+def _leave_for_a_pyfunc(rules: PackageRules, model: str) -> Finding:
+    """Say whether the environment takes this model as a pyfunc, and if not, the line that has it do so."""
+    if model in rules.pyfuncs:
+        return Finding(what="backend", passed=True, detail=f"python; {model} is one of packages.pyfuncs")
+    listed = ", ".join([*rules.pyfuncs, model])
+    return Finding(
+        what="backend",
+        passed=False,
+        detail="python, which loads a pyfunc of MLflow: pickled code that would run in Triton beside every other "
+        f"model. {model} is not one of packages.pyfuncs here; to allow it, write under packages: pyfuncs: [{listed}]",
     )
 
 
@@ -83,8 +120,9 @@ def refuse_what_is_not_allowed(settings: Environment, contents: PackageContents,
     ``name`` is the model and version as people know them, ``state`` what the caller has left unchanged.
     """
     settings.see_that_it_can_be_used("packages")
-    parts = settings.parts_before(name.partition(" ")[0])
-    wrong = [finding for finding in rule_findings(settings.packages, contents, parts) if not finding.passed]
+    model = name.partition(" ")[0]
+    findings = rule_findings(settings.packages, contents, settings.parts_before(model), model=model)
+    wrong = [finding for finding in findings if not finding.passed]
     if wrong:
         raise NotAllowed(
             (

@@ -20,9 +20,18 @@ from bot.domain.nearest import did_you_mean
 from bot.domain.package import DIGEST_TAG, PACKAGE_FILE
 from bot.errors import InvalidInput
 from bot.training.converters.converted import NotConverted, first_words
-from bot.training.flavors import FLAVORS, install, load, module_and_tokens, what_is_missing
+from bot.training.flavors import (
+    FLAVORS,
+    PYFUNC,
+    install,
+    load,
+    module_and_tokens,
+    what_a_pyfunc_needs,
+    what_is_missing,
+)
 from bot.training.interface import interface_of
-from bot.training.package import DEFAULT_TOLERANCE, build_package
+from bot.training.package import DEFAULT_SMOKE_BYTES, DEFAULT_TOLERANCE, build_package
+from bot.training.pyfunc import Asked, Pyfunc, PythonEnvironment, package_pyfunc
 from bot.training.registration import (
     KEY_TAG,
     Training,
@@ -47,14 +56,17 @@ if TYPE_CHECKING:
 ADOPTED_TAG = "promobot.adopted_from"
 """The tag of a version that names the one of which it was made."""
 
-Verdict = Literal["adopted", "ready", "has a package", "needs samples", "needs a converter", "cannot"]
+Verdict = Literal[
+    "adopted", "ready", "has a package", "needs samples", "needs a converter", "needs an environment", "cannot"
+]
 """
-adopted            registered as a new version, with a package
-ready              would be adopted
-has a package      nothing to do; it can be proposed
-needs samples      no example of its inputs is known
-needs a converter  nothing here makes ONNX of it
-cannot             another reason, which is told
+adopted               registered as a new version, with a package
+ready                 would be adopted
+has a package         nothing to do; it can be proposed
+needs samples         no example of its inputs is known
+needs a converter     nothing here makes ONNX of it
+needs an environment  it is Python code, and nobody said in which environment of Python it runs
+cannot                another reason, which is told
 """
 Rows = Literal["", "given", "its example", "made of its signature"]
 """Where the rows come from that a model was asked about."""
@@ -105,15 +117,18 @@ def adopt(
     *,
     samples: Any = None,
     serving_name: str | None = None,
+    python_environment: PythonEnvironment | None = None,
+    max_smoke_bytes: int | None = None,
     tracking_uri: str | None = None,
     dry_run: bool = False,
 ) -> Adoption:
     """Register ``version`` of ``model``, which MLflow has, once more with a package, and return what became of it.
 
-    ``samples`` and ``tracking_uri`` are as for ``package_from_mlflow``. ``serving_name`` (default: ``model``) is the
-    registered model that gets the new version. The metrics of the version's run are the new version's, too. The tag
-    ``promobot.adopted_from`` names the old version. A second call with the same samples returns the version that the
-    first one registered. With ``dry_run`` everything is done but the registration.
+    ``samples``, ``python_environment``, ``max_smoke_bytes`` and ``tracking_uri`` are as for ``package_from_mlflow``.
+    ``serving_name`` (default: ``model``) is the registered model that gets the new version. The metrics of the
+    version's run are the new version's, too. The tag ``promobot.adopted_from`` names the old version. A second call
+    with the same samples returns the version that the first one registered. With ``dry_run`` everything is done but
+    the registration.
 
     Raises Unavailable or Rejected if MLflow fails.
     """
@@ -126,7 +141,8 @@ def adopt(
             flavor = found.flavor
             if found.has_package:
                 return Adoption(model, version, "has a package", flavor)
-            package, rows = _package(found, directory, samples=samples)
+            how = _How(samples, python_environment, max_smoke_bytes)
+            package, rows = _package(found, directory, how)
         except InvalidInput as error:
             return _not_adopted(model, version, flavor, error)
         if dry_run:
@@ -135,7 +151,13 @@ def adopt(
             model=serving_name or model,
             metrics=found.metrics,
             experiment=serving_name or model,
-            key=_key(found, serving_name or model, package, given=samples is not None, tracking_uri=tracking_uri),
+            key=_key(
+                found,
+                serving_name or model,
+                package,
+                given=samples is not None or python_environment is not None,
+                tracking_uri=tracking_uri,
+            ),
             tags={ADOPTED_TAG: found.uri},
         )
         registered = register_training(directory, training, tracking_uri=tracking_uri)
@@ -198,22 +220,44 @@ def package_from_mlflow(
     *,
     samples: Any = None,
     tolerance: Tolerance = DEFAULT_TOLERANCE,
+    python_environment: PythonEnvironment | None = None,
+    max_smoke_bytes: int | None = None,
     tracking_uri: str | None = None,
 ) -> Package:
     """Write the package of ``version`` of ``model`` into ``directory``, which must be new or empty; return it.
 
     The version was logged by MLflow's module for scikit-learn, XGBoost, LightGBM, CatBoost, PyTorch, transformers,
     TensorFlow or ONNX. ``samples`` are rows as ``build_package`` takes them for ``inputs``; at most 256 are used. The
-    default is the version's input example, or rows that are made of its signature. ``tolerance`` is as for
-    ``build_package``, ``tracking_uri`` as for ``register``.
+    default is the version's input example, or rows that are made of its signature. ``tolerance`` and
+    ``max_smoke_bytes`` are as for ``build_package`` (None: its default), ``tracking_uri`` as for ``register``.
+
+    With ``python_environment`` the version becomes a package for Triton's Python backend, which loads its flavor
+    ``python_function`` as MLflow does. It is the path of an archive, ``.tar.gz``, of the environment of Python in
+    which the model runs, or ``"triton"`` where Triton's own Python has MLflow and all that the model needs.
 
     Raises NotAdopted, which is an InvalidInput, where something is missing: its message says what, its ``next_step``
     has the lines that add it. Raises Unavailable or Rejected if MLflow fails.
     """
     with tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
         found = _look(model, version, Path(temporary, "model"), tracking_uri)
-        package, _ = _package(found, directory, samples=samples, tolerance=tolerance)
+        how = _How(samples, python_environment, max_smoke_bytes, tolerance)
+        package, _ = _package(found, directory, how)
         return package
+
+
+@dataclass(frozen=True)
+class _How:
+    """How a version becomes a package; the parts are as for :func:`package_from_mlflow`."""
+
+    samples: Any
+    python_environment: PythonEnvironment | None
+    max_smoke_bytes: int | None
+    tolerance: Tolerance = DEFAULT_TOLERANCE
+
+    @property
+    def most_bytes(self) -> int:
+        """How large all golden cases may be together."""
+        return DEFAULT_SMOKE_BYTES if self.max_smoke_bytes is None else self.max_smoke_bytes
 
 
 @dataclass(frozen=True)
@@ -291,16 +335,21 @@ def _example(described: Model, directory: Path) -> Any:
     return described.load_input_example(str(directory)) if described.saved_input_example_info else None
 
 
-def _package(
-    found: _Found, directory: Path, *, samples: Any, tolerance: Tolerance = DEFAULT_TOLERANCE
-) -> tuple[Package, Rows]:
+def _package(found: _Found, directory: Path, how: _How) -> tuple[Package, Rows]:
     """Write the package, and return it with where its rows come from."""
-    if found.flavor not in FLAVORS:
+    is_pyfunc = how.python_environment is not None and PYFUNC in found.flavors
+    if not is_pyfunc and found.flavors == (PYFUNC,):
+        what, step = what_a_pyfunc_needs(found.uri)
+        raise NotAdopted(f"{found.uri} is {what}", verdict="needs an environment", next_step=step)
+    if not is_pyfunc and found.flavor not in FLAVORS:
         what, step = what_is_missing(found.flavors)
         raise NotAdopted(f"{found.uri} is {what}", verdict="needs a converter", next_step=step)
-    given, source = _rows_of(found, samples)
+    given, source = _rows_of(found, how.samples)
     # ONNX is taken by its path: weights beside it may be larger than memory.
-    model: Any = Path(found.directory, found.data) if found.flavor == "onnx" else _loaded(found)
+    by_path = found.flavor == "onnx" and not is_pyfunc
+    model: Any = (
+        Path(found.directory, found.data) if by_path else _loaded(found, PYFUNC if is_pyfunc else found.flavor)
+    )
     if given is None:
         given, source = rows_of_signature(_signature(found, model), model), "made of its signature"
     if given is None:
@@ -313,11 +362,23 @@ def _package(
         )
     try:
         rows, answers = given, None
+        if how.python_environment is not None and is_pyfunc:
+            described = Pyfunc(found.directory, model, how.python_environment)
+            asked = Asked(given, how.tolerance, how.most_bytes)
+            return package_pyfunc(described, directory, asked), source
         if found.flavor == "onnx":
             rows, answers = _asked(model, given)
         elif found.flavor == "transformers":
             model, rows = module_and_tokens(model, given)
-        return build_package(model, directory, inputs=rows, answers=answers, tolerance=tolerance), source
+        package = build_package(
+            model,
+            directory,
+            inputs=rows,
+            answers=answers,
+            tolerance=how.tolerance,
+            max_smoke_bytes=how.most_bytes,
+        )
+        return package, source
     except InvalidInput as error:
         made_up = source == "made of its signature" and not isinstance(error, NotConverted)
         verdict: Verdict = "needs a converter" if isinstance(error, NotConverted) else "cannot"
@@ -344,15 +405,15 @@ def _rows_of(found: _Found, samples: Any) -> tuple[Any, Rows]:
     return (rows[:MAX_SAMPLES] if hasattr(rows, "shape") or hasattr(rows, "iloc") else rows), source  # type: ignore[return-value]
 
 
-def _loaded(found: _Found) -> Any:
-    """Return the model as its framework has it."""
+def _loaded(found: _Found, flavor: str) -> Any:
+    """Return the model as its framework has it, or as MLflow does."""
     try:
-        return load(found.flavor, found.directory)
+        return load(flavor, found.directory)
     except ModuleNotFoundError as error:
         raise NotAdopted(
             f"{found.uri} needs {error.name}, which is not installed here",
             verdict="cannot",
-            next_step=install(found.flavor) or "Install what the file requirements.txt beside the model names.",
+            next_step=install(flavor) or "Install what the file requirements.txt beside the model names.",
         ) from error
     except Exception as error:  # unpickling runs whatever the file holds, and may raise whatever that raises
         raise NotAdopted(

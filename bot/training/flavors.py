@@ -10,6 +10,8 @@ from bot.errors import InvalidInput
 
 FLAVORS = ("onnx", "sklearn", "xgboost", "lightgbm", "catboost", "transformers", "pytorch", "tensorflow", "keras")
 """Those that become a package, the one that needs no converter first. A model may have several."""
+PYFUNC = "python_function"
+"""The flavor of Python code. Triton's Python backend serves it, in an environment that has what it needs."""
 
 _INSTALL = {
     "pytorch": "pip install 'promobot[torch]' torch",
@@ -27,8 +29,11 @@ _LINES = {
     "estimator of scikit-learn with these coefficients, and give that to build_package",
 }
 _PYTHON = (
-    "Python code has no graph that could be converted. Log the model inside it by itself, and adopt that; or package "
-    "it for Triton's Python backend, where the environment allows that: docs/frameworks/pyfunc.md."
+    "Pack an environment that has MLflow and what the model needs, with the Python of your Triton, and adopt it with "
+    "that: conda create --name pyfunc python=3.11 pip; conda run --name pyfunc pip install -r requirements.txt; "
+    "conda-pack --name pyfunc --output environment.tar.gz; promobot adopt {version} --python-environment "
+    "environment.tar.gz. If Triton's own Python has all of it: --python-environment triton. A model inside that has "
+    "a flavor of its own needs none of this, logged by itself: docs/frameworks/pyfunc.md."
 )
 
 
@@ -41,6 +46,10 @@ def load(flavor: str, directory: Path) -> Any:
     """Return the model as its framework has it; of transformers its parts by name. Raise what the library raises."""
     import mlflow
 
+    if flavor == PYFUNC:
+        import mlflow.pyfunc
+
+        return mlflow.pyfunc.load_model(str(directory), suppress_warnings=True)
     module = getattr(mlflow, flavor)
     match flavor:
         case "transformers":
@@ -69,14 +78,21 @@ def module_and_tokens(parts: Mapping[str, Any], rows: Any) -> tuple[Any, Mapping
     return model, dict(tokenizer(texts, padding=True, return_tensors="np"))
 
 
+def what_a_pyfunc_needs(uri: str) -> tuple[str, str]:
+    """Return what a version is that has the flavor of Python code alone, and the lines that add what it lacks."""
+    version = uri.removeprefix("models:/").replace("/", " ")
+    said = "Python code, which Triton's Python backend runs, and no environment of Python is given for it"
+    return said, _PYTHON.format(version=version)
+
+
 def what_is_missing(flavors: Sequence[str]) -> tuple[str, str]:
     """Return what a model of these flavors is, and the lines that add what it lacks; nothing here converts it."""
-    others = [flavor for flavor in flavors if flavor != "python_function"]
-    if not others:
-        return "Python code, which nothing here converts", _PYTHON
+    others = [flavor for flavor in flavors if flavor != PYFUNC]
     lines = next((_LINES[flavor] for flavor in others if flavor in _LINES), "")
     lines = lines or f"with what its framework has for that, and {_EXPORT}"
     step = f"Export it to ONNX in its training job: {lines}."
+    if PYFUNC in flavors:
+        step += " Or serve it as Python code: --python-environment, as docs/frameworks/pyfunc.md has it."
     return f"{' and '.join(others)}, which nothing here converts", step
 
 

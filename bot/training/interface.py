@@ -112,9 +112,15 @@ def batched(interface: Interface, max_batch_size: int | None) -> Interface:
     return replace(interface, max_batch_size=max_batch_size)
 
 
-def config_text(interface: Interface, *, instances: int | None, max_queue_delay_microseconds: int | None) -> str:
+def config_text(
+    interface: Interface,
+    *,
+    instances: int | None = None,
+    max_queue_delay_microseconds: int | None = None,
+    backend: str = "onnxruntime",
+) -> str:
     """Return config.pbtxt without name and version policy."""
-    parts = ['backend: "onnxruntime"', f"max_batch_size: {interface.max_batch_size}"]
+    parts = [f'backend: "{backend}"', f"max_batch_size: {interface.max_batch_size}"]
     parts += [_config_entry("input", interface, spec) for spec in interface.inputs]
     parts += [_config_entry("output", interface, spec) for spec in interface.outputs]
     if instances is not None:

@@ -97,15 +97,14 @@ def build_package(
     Raises InvalidInput that names the argument and the tensor.
     """
     given = _given(model, inputs, answers, max_bytes=max_bytes)
-    if not 1 <= max_smoke_bytes <= MAX_TENSORS_BYTES:
-        raise InvalidInput(f"must be from 1 to {MAX_TENSORS_BYTES}", key="max_smoke_bytes")
+    check_smoke_bytes(max_smoke_bytes)
     graph = _as_served(given.graph, given.inputs, given.answers, batches=max_batch_size != 0)
     interface = batched(interface_of(graph, file=given.path), max_batch_size)
     config = config_text(interface, instances=instances, max_queue_delay_microseconds=max_queue_delay_microseconds)
     cases = cases_of(interface, inputs=given.inputs, answers=given.answers, max_bytes=max_smoke_bytes)
     golden = golden_files(SmokeCases(cases=tuple(cases), tolerance=tolerance))
     serialized = _serialized(graph)
-    _make_directory(directory)
+    make_directory(directory)
     directory.joinpath(CONFIG_FILE).write_text(config, encoding="utf-8")
     of_cases = write_golden(directory, golden)
     directory.joinpath(MODEL_FILE).write_bytes(serialized)
@@ -116,7 +115,14 @@ def build_package(
     return package
 
 
-def _make_directory(directory: Path) -> None:
+def check_smoke_bytes(max_smoke_bytes: int) -> None:
+    """Raise InvalidInput for a limit of golden cases that no package may have."""
+    if not 1 <= max_smoke_bytes <= MAX_TENSORS_BYTES:
+        raise InvalidInput(f"must be from 1 to {MAX_TENSORS_BYTES}", key="max_smoke_bytes")
+
+
+def make_directory(directory: Path) -> None:
+    """Make the directory of a new package; raise InvalidInput where there is something in it."""
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
         raise InvalidInput("is not empty", file=str(directory), next_step="Give a new directory for each package.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+from tests.models import pyfuncs
 from tests.models.frameworks import CATBOOST, LIGHTGBM, SKLEARN, XGBOOST, Fitted
 from tests.models.given import Case, Given
 from tests.models.graphs import GRAPHS
@@ -40,4 +42,5 @@ CASES: list[Case] = [
         Case.of("transformers", name, make, needs=("torch", "transformers"), install=f"{_TORCH} transformers")
         for name, make in TRANSFORMERS.items()
     ),
+    *(Case("pyfunc", name, partial(pyfuncs.write, name)) for name in pyfuncs.PYFUNCS),
 ]

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bot.domain import binary, desired
+from bot.domain.pyfunc import ENVIRONMENT_FILE, is_pyfunc
 from bot.domain.smoke import FLOATS, SmokeCase, Tensor, differences, tensor_from_json
-from bot.training.package import read_cases
+from bot.training.package import read_cases, read_package
 from tests.models.given import Case
 from tests.operations.world import HTTP, PROMOTIONS, Registered, World
 
@@ -65,9 +66,15 @@ class _Batch:
     def __init__(self, world: World, folder: Path, cases: Sequence[Case]) -> None:
         self._world, self._folder, self._cases = world, folder, cases
         self._registered: dict[str, tuple[Registered, Tried]] = {}
+        self._pyfuncs: dict[str, str] = {}
+        """The sha256 of the environment of each pyfunc, by model: the settings allow both by name."""
 
     def rows(self) -> list[Tried]:
         tried = [self._packaged(number, case) for number, case in enumerate(self._cases)]
+        if self._pyfuncs:
+            pinned = {model: sha256 for model, sha256 in self._pyfuncs.items() if sha256}
+            rules = {"pyfuncs": list(self._pyfuncs), "python_environments": pinned}
+            self._world.configure(ENVIRONMENT, packages=rules)
         if self._proposed_and_checked():
             self._deployed()
         for registered, row in self._registered.values():
@@ -92,6 +99,8 @@ class _Batch:
             return tried
         tried.package = "ok"
         self._registered[model] = registered, tried
+        if is_pyfunc(package := read_package(directory)):
+            self._pyfuncs[model] = f"sha256:{archive.sha256}" if (archive := package.file(ENVIRONMENT_FILE)) else ""
         return tried
 
     def _proposed_and_checked(self) -> bool:

@@ -62,7 +62,7 @@ T_RENAMED = "tests/systems/test_renamed.py"
 T_FENCE = "tests/share/test_fence.py"
 T_LEASE_LOST = "tests/operations/test_lease_lost.py"
 T_PUBLISHING = "tests/share/test_publishing.py"
-T_BUNDLES = "tests/reliability/test_bundles.py"
+T_BUNDLES, T_PYFUNC = "tests/reliability/test_bundles.py", "tests/operations/test_pyfunc_rules.py"
 SLACK, TABLE = "bot/systems/slack.py", "bot/gateway/table.py"
 LOADING, PUBLISHING = "bot/operations/deployment/loading.py", "bot/operations/deployment/publishing.py"
 ADMISSION, UNFINISHED = "bot/operations/deployment/admission.py", "bot/operations/deployment/unfinished.py"
@@ -2115,6 +2115,46 @@ MUTATIONS = (
         "        if not in_service:\n",
         "        if False:\n",
         (f"{T_FORGED}::test_neither_rollback_nor_a_deep_repair_brings_code_that_a_forged_record_calls_verified",),
+    ),
+    Mutation(
+        "allow-list",
+        "a pyfunc is taken by its name only",
+        "bot/operations/package_rules.py",
+        "    if model in rules.pyfuncs:\n",
+        "    if True:\n",
+        (f"{T_PYFUNC}::test_a_pyfunc_is_refused_with_the_reason_and_the_line_that_allows_it",),
+    ),
+    Mutation(
+        "allow-list",
+        "a pyfunc needs its name where every Python model is allowed",
+        "bot/operations/package_rules.py",
+        "    if is_pyfunc(package) and config.backend",
+        "    if model in rules.pyfuncs and is_pyfunc(package) and config.backend",
+        (f"{T_PYFUNC}::test_it_needs_its_name_also_where_every_python_model_is_allowed",),
+    ),
+    Mutation(
+        "allow-list",
+        "the name of a pyfunc allows no other program",
+        "bot/domain/pyfunc.py",
+        "program.sha256 in PROGRAMS and",
+        "True and",
+        (f"{T_PYFUNC}::test_the_name_of_a_pyfunc_allows_no_other_program",),
+    ),
+    Mutation(
+        "allow-list",
+        "nor one that its configuration names",
+        "bot/operations/package_rules.py",
+        ' and "default_model_filename" not in config.values:\n',
+        ":\n",
+        (f"{T_PYFUNC}::test_the_name_of_a_pyfunc_allows_no_other_program",),
+    ),
+    Mutation(
+        "allow-list",
+        "the name of a pyfunc allows no files of other kinds",
+        "bot/domain/pyfunc.py",
+        'path.startswith(f"{FOLDER}/") and path.endswith(ENDINGS)',
+        'path.startswith(f"{FOLDER}/")',
+        (f"{T_PYFUNC}::test_the_name_of_a_pyfunc_allows_no_artifacts_of_other_kinds_and_nothing_beside_it",),
     ),
     Mutation(
         "allow-list",

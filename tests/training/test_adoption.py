@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from bot.cli import main
+from bot.domain.pyfunc import is_pyfunc
 from bot.domain.smoke import SmokeCases
 from bot.errors import Rejected
 from bot.settings import MLflow
@@ -145,13 +146,35 @@ def test_what_is_missing_is_said_with_the_lines_that_add_it(mlflow: Any, name: s
         mlflow.sklearn.log_model(model, name="model", registered_model_name=name, **NO_GUESS)
         _code(mlflow, name)
     bare, code = adopt(name, 1, dry_run=True), adopt(name, 2, dry_run=True)
-    assert (bare.verdict, code.verdict) == ("needs samples", "needs a converter")
+    assert (bare.verdict, code.verdict) == ("needs samples", "needs an environment")
     assert "input_example=" in bare.next_step and "--samples FILE" in bare.next_step
     assert "Python code" in code.why and "docs/frameworks/pyfunc.md" in code.next_step
+    assert f"promobot adopt {name} 2 --python-environment environment.tar.gz" in code.next_step
     with pytest.raises(NotAdopted):
         package_from_mlflow(name, 1, tmp_path / "p")
     assert adopt(name, 1, samples=ROWS[:4], dry_run=True).verdict == "ready"
     assert len(mlflow.MlflowClient().search_model_versions(f"name = '{name}'")) == 2, "nothing was registered"
+
+
+def test_a_pyfunc_is_adopted_with_its_environment_and_once_more_with_another(
+    mlflow: Any, name: str, tmp_path: Path
+) -> None:
+    with mlflow.start_run():
+        _code(mlflow, name)
+    archive = tmp_path / "environment.tar.gz"
+    archive.write_bytes(b"\x1f\x8b and the rest of an archive")
+    rows = pd.DataFrame(["quiet", ""])
+    first = adopt(name, 1, samples=rows, python_environment=archive)
+    assert (first.verdict, first.registered, first.flavor) == ("adopted", 2, "python_function"), first
+    again = adopt(name, 1, samples=rows, python_environment="triton")
+    assert (again.verdict, again.registered) == ("adopted", 3)
+    assert adopt(name, 1, samples=rows, python_environment=archive).registered == 2
+    assert adopt(name, 1, samples=rows, max_smoke_bytes=10, python_environment="triton").verdict == "cannot"
+
+    package = package_from_mlflow(name, 1, tmp_path / "package", samples=rows, python_environment=archive)
+    assert is_pyfunc(package) and package.file("environment.tar.gz") is not None
+    cases = SmokeCases.from_json((tmp_path / "package/smoke.json").read_bytes()).cases
+    assert [case.outputs[0].data for case in cases[:2]] == [("quiet",), ("",)]
 
 
 def test_a_model_of_any_name_is_adopted_under_it_or_under_another(mlflow: Any, name: str) -> None:
@@ -221,7 +244,8 @@ def test_all_models_are_looked_at_in_a_table(
     capsys.readouterr()  # MLflow says where its run is to be seen
     assert main(["adopt", "--all", "--dry-run", "--json"]) == 0
     found = {one["model"]: one["verdict"] for one in json.loads(capsys.readouterr().out)["versions"]}
-    assert found == {name: "ready", f"{name}-code": "needs a converter", f"{name} of Kim's": "needs a converter"}
+    needs = "needs an environment"
+    assert found == {name: "ready", f"{name}-code": needs, f"{name} of Kim's": needs}
 
 
 def _autologged_without_rows(mlflow: Any, name: str, fit: Callable[[], object], flavor: str = "sklearn") -> None:
