@@ -7,15 +7,17 @@ be on all rows that could have been drawn; so their sum of squares is its varian
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-Codes = NDArray[np.intp]
 Average = Literal["binary", "macro", "weighted"]
+
+_AT_ONCE = 2**20
+"""Rows that are looked up at once, so that ten million need little memory."""
 
 
 def roc_auc(positive: Mask, scores: NDArray[np.generic]) -> tuple[float, Floats]:
@@ -84,9 +86,14 @@ class Decided:
         """The most that the metric changes where one row is decided otherwise."""
         return float((self.influence.max(axis=1) - self.influence.min(axis=1)).max() / self.rows)
 
-    def of_rows(self, labels: Codes, decisions: Codes) -> Floats:
+    def of_rows(self, labels: NDArray[Any], decisions: NDArray[Any]) -> Floats:
         """Return the influence of each row."""
-        return self.influence[labels, decisions] / self.rows
+        found = np.empty(len(labels))
+        for start in range(0, len(labels), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            found[part] = self.influence[labels[part], decisions[part]]
+        found /= self.rows
+        return found
 
 
 def recall(counts: Floats, average: Average) -> Decided:
@@ -144,10 +151,6 @@ def _share_below(needles: NDArray[np.generic], hay: NDArray[np.generic]) -> Floa
         left = np.searchsorted(ordered, needles[part], "left")
         found[part] = (left + np.searchsorted(ordered, needles[part], "right")) / (2.0 * len(hay))
     return found
-
-
-_AT_ONCE = 2**20
-"""Rows that are looked up at once, so that ten million need little memory."""
 
 
 def _but_one(rows: int) -> float:

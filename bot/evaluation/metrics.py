@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -110,7 +110,7 @@ def metric(name: str, *, threshold: float = 0.5, lower_is_better: bool = False) 
         return Metric(name, True, PAIRED, partial(_ndcg, k=int(depth) if depth else None))
     if found := _QUANTILE.fullmatch(plain):
         loss = partial(_quantile_loss, float(f"0.{found['share']}"))
-        return Metric(name, False, PAIRED, partial(_mean_of, loss, _numbers))
+        return Metric(name, False, PAIRED, partial(_mean_of, loss, _number_labels, _number_answers))
     average: Average | None = None
     if found := _AVERAGED.fullmatch(plain):
         plain, average = found["class"], "macro" if found["average"] == "macro" else "weighted"
@@ -180,30 +180,48 @@ def _flat(answers: Array) -> Array:
     return answers.reshape(len(answers)) if answers.size == len(answers) else answers
 
 
-def _finite(values: Array, what: str) -> Floats:
-    """Return numbers as float64; raise Undefined where one is none."""
+def _finite(values: Array, what: str, start: int = 0) -> Floats:
+    """Return numbers as float64; raise Undefined where one is not finite. ``start`` is the first row's number."""
     try:
         numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise Undefined(f"the {what} are not numbers") from error
     if not np.isfinite(numbers).all():
         wrong = ~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)
-        count, first = int(wrong.sum()), int(wrong.argmax())
-        raise Undefined(
-            f"{_count(count, f'of the {what}')} {'is' if count == 1 else 'are'} not finite, first of row {first}"
-        )
+        count, first = int(wrong.sum()), start + int(wrong.argmax())
+        are = "is" if count == 1 else "are"
+        raise Undefined(f"{count} of the {what} {are} not finite, first of row {first}")
     return numbers
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}"
+def _parts(values: Array) -> Iterator[tuple[int, Array]]:
+    """Yield a million values at a time, and the number of their first row: so ten million need little memory."""
+    for start in range(0, len(values), _AT_ONCE):
+        yield start, values[start : start + _AT_ONCE]
+
+
+def _distinct(values: Array) -> Array:
+    """Return the distinct values, sorted."""
+    found = [np.unique(part) for _, part in _parts(values)]
+    return np.unique(np.concatenate(found)) if found else values[:0]
+
+
+def _number_labels(rows: Rows, _: int = 1) -> Floats:
+    labels = _finite(_flat(rows.labels), "labels")
+    if labels.ndim != 1:
+        raise Undefined("a row has several labels, and this metric takes one")
+    return labels
+
+
+def _number_answers(answers: Array, start: int = 0) -> Floats:
+    numbers = _finite(answers, "answers", start)
+    if numbers.ndim != 1:
+        raise Undefined(f"an answer has the shape {list(answers.shape[1:])}, and this metric takes one number a row")
+    return numbers
 
 
 def _numbers(rows: Rows) -> tuple[Floats, Floats]:
-    labels, answers = _finite(_flat(rows.labels), "labels"), _finite(_flat(rows.answered()), "answers")
-    if labels.ndim != 1 or answers.ndim != 1:
-        raise Undefined(f"an answer has the shape {list(answers.shape[1:])}, and this metric takes one number a row")
-    return labels, answers
+    return _number_labels(rows), _number_answers(_flat(rows.answered()))
 
 
 def _text(values: Array) -> Array:
@@ -220,9 +238,7 @@ def _text(values: Array) -> Array:
 def _positive(labels: Array) -> Mask:
     """Return which rows are of the class that one number speaks of: 1, or the greater one of two."""
     labels = _text(_flat(labels))
-    if labels.dtype.kind != "U":
-        _finite(labels, "labels")
-    classes = np.unique(labels)
+    classes = _classes(labels)
     if classes.dtype.kind in "biuf" and np.isin(classes, (0, 1)).all():
         return np.asarray(labels == 1)
     if len(classes) > 2:
@@ -230,6 +246,14 @@ def _positive(labels: Array) -> Mask:
     if len(classes) < 2:
         raise Undefined(f"every label is {_shown(classes[0])}")
     return np.asarray(labels == classes[-1])
+
+
+def _classes(labels: Array) -> Array:
+    """Return the classes that labels name; raise Undefined where one is not a class."""
+    classes = _distinct(labels)
+    if classes.dtype.kind == "f":
+        _finite(classes, "classes")
+    return classes
 
 
 def _class_of(labels: Array, columns: int) -> NDArray[np.intp]:
@@ -252,29 +276,31 @@ def _shown(value: object) -> str:
     return str(value)[:_SHOWN]
 
 
-def _probabilities(rows: Rows) -> tuple[NDArray[np.intp], Array]:
-    """Return each row's class and the probabilities of all classes, in their own precision."""
-    answers = _flat(rows.answered())
-    checked = _finite(answers, "answers")
+def _probability_labels(rows: Rows, columns: int) -> NDArray[np.intp]:
+    """Return the class of each row, as the number of its probability."""
+    return _positive(rows.labels).astype(np.intp) if columns == 1 else _class_of(rows.labels, columns)
+
+
+def _probabilities(answers: Array, start: int = 0) -> Array:
+    """Return the probabilities of all classes, in their own precision."""
+    checked = _finite(answers, "answers", start)
     if answers.dtype.kind != "f":
         answers = checked
     if answers.ndim > 2:
-        raise Undefined(
-            f"an answer has the shape {list(answers.shape[1:])}, and this metric takes one row of numbers"
-        )
+        shape = list(answers.shape[1:])
+        raise Undefined(f"an answer has the shape {shape}, and this metric takes one row of numbers")
     if checked.min() < 0 or checked.max() > 1:
         wrong = checked[(checked < 0) | (checked > 1)][0]
         raise Undefined(f"an answer is {wrong:.4g}, and this metric takes probabilities")
     if answers.ndim == 1:
-        one = np.ones((), dtype=answers.dtype)
-        return _positive(rows.labels).astype(np.intp), np.stack([one - answers, answers], axis=1)
+        return np.stack([np.ones((), dtype=answers.dtype) - answers, answers], axis=1)
     if not np.isclose(checked.sum(axis=1), 1, rtol=float(np.sqrt(np.finfo(answers.dtype).eps))).all():
         raise Undefined("the numbers of an answer do not add up to 1, and this metric takes probabilities")
-    return _class_of(rows.labels, answers.shape[1]), answers
+    return answers
 
 
-def decisions(labels: Array, answers: Array, threshold: float = 0.5) -> Array:
-    """Return what each answer decides, in the words of the labels.
+def decisions(labels: Array, answers: Array, threshold: float = 0.5, *, start: int = 0) -> Array:
+    """Return what each answer decides, in the words of the labels. ``start`` is the number of the first row.
 
     Whole numbers and texts are decisions already. One probability a row decides for class 1 from ``threshold`` on. Of
     several the greatest counts.
@@ -282,7 +308,7 @@ def decisions(labels: Array, answers: Array, threshold: float = 0.5) -> Array:
     answers = _text(_flat(answers))
     if answers.dtype.kind not in "f":
         return answers
-    numbers = _finite(answers, "answers")
+    numbers = _finite(answers, "answers", start)
     words = _text(_flat(labels))
     if numbers.ndim == 1:
         if words.dtype.kind in "biuf" and np.isin(words, (0, 1)).all():
@@ -315,31 +341,44 @@ def _decided(
     labels = _text(_flat(rows.labels))
     if labels.ndim != 1:
         raise Undefined("a row has several labels, and this metric takes one")
-    refused = np.zeros(len(labels), dtype=bool) if rows.refused is None else rows.refused
-    answers = rows.answers
-    if refused.any() and answers.dtype.kind == "f":
-        answers = np.where(refused.reshape(-1, *[1] * (answers.ndim - 1)), answers.dtype.type(0), answers)
-    decided = decisions(labels, answers, threshold)
-    if decided.ndim != 1:
-        raise Undefined(
-            f"an answer has the shape {list(decided.shape[1:])}, and this metric takes one decision a row"
-        )
-    if (labels.dtype.kind == "U") != (decided.dtype.kind == "U"):
-        raise Undefined(
-            f"labels such as {_shown(labels[0])} and decisions such as {_shown(decided[0])} do not compare"
-        )
-    classes = np.union1d(np.unique(labels), np.unique(decided[~refused]))
-    of_label, of_decision = np.searchsorted(classes, labels), np.searchsorted(classes, decided)
-    of_decision = np.where(refused, len(classes), of_decision)
-    width = len(classes) + 1
+    words = _classes(labels)
+    classes = np.unique(
+        np.concatenate([words, *(np.unique(of[~no]) for _, of, no in _decisions(rows, words, threshold))])
+    )
     if len(classes) > _MOST_CLASSES:
         raise Undefined(f"there are {len(classes)} classes, more than {_MOST_CLASSES}")
-    counts = np.bincount(of_label * width + of_decision, minlength=len(classes) * width).reshape(-1, width)
+    width, kind = len(classes) + 1, np.min_scalar_type(len(classes))
+    of_label, of_decision = np.empty(len(labels), kind), np.empty(len(labels), kind)
+    counts = np.zeros((len(classes), width))
+    for start, decided, refused in _decisions(rows, words, threshold):
+        part = slice(start, start + len(decided))
+        codes = np.where(refused, len(classes), np.searchsorted(classes, decided))
+        own = np.searchsorted(classes, labels[part])
+        counts += np.bincount(own * width + codes, minlength=counts.size).reshape(counts.shape)
+        of_label[part], of_decision[part] = own, codes
     binary = bool(np.isin(classes, (0, 1)).all()) if classes.dtype.kind in "biuf" else False
     if binary and len(classes) < 2 and average is None and of in (_precision, _recall, _f1):
         raise Undefined(f"every label and every decision is {_shown(classes[0])}")
-    found = of(counts.astype(float), average or ("binary" if binary else "macro"), [_shown(c) for c in classes])
+    found = of(counts, average or ("binary" if binary else "macro"), [_shown(one) for one in classes])
     return Sample(found.value, found.of_rows(of_label, of_decision), found.step, rows.groups)
+
+
+def _decisions(rows: Rows, words: Array, threshold: float) -> Iterator[tuple[int, Array, Mask]]:
+    """Yield the first row, the decisions, and which rows have none, of some rows at a time."""
+    for start, part in _parts(_flat(rows.answers)):
+        refused = np.zeros(len(part), dtype=bool)
+        if rows.refused is not None:
+            refused = rows.refused[start : start + len(part)]
+        if refused.any() and part.dtype.kind == "f":
+            part = np.where(refused.reshape(-1, *[1] * (part.ndim - 1)), part.dtype.type(0), part)
+        decided = decisions(words, part, threshold, start=start)
+        if decided.ndim != 1:
+            shape = list(decided.shape[1:])
+            raise Undefined(f"an answer has the shape {shape}, and this metric takes one decision a row")
+        if (words.dtype.kind == "U") != (decided.dtype.kind == "U"):
+            said = f"labels such as {_shown(words[0])} and decisions such as {_shown(decided[0])}"
+            raise Undefined(f"{said} do not compare")
+        yield start, decided, refused
 
 
 _MOST_CLASSES = 2000
@@ -390,7 +429,7 @@ _DECIDED: dict[str, tuple[str, Callable[[Floats, Average, list[str]], Decided]]]
 # Metrics of one score, of probabilities, of numbers
 
 
-def _scored(rows: Rows) -> tuple[Mask, Floats]:
+def _scored(rows: Rows) -> tuple[Mask, Array]:
     """Return which rows are positive and their scores; a missing answer is ranked as wrongly as can be."""
     positive = _positive(rows.labels)
     if not 0 < int(positive.sum()) < len(positive):
@@ -400,8 +439,12 @@ def _scored(rows: Rows) -> tuple[Mask, Floats]:
         answers = answers[:, 1]
     if answers.ndim != 1:
         raise Undefined(f"an answer has the shape {list(answers.shape[1:])}, and this metric takes one number a row")
+    if answers.dtype.kind not in "f":
+        answers = _finite(answers, "answers")
     if refused is None or not refused.any():
-        return positive, _finite(answers, "answers")
+        for start, part in _parts(answers):
+            _finite(part, "answers", start)
+        return positive, answers
     scores = np.where(refused, 0.0, _finite(np.where(refused, 0, answers), "answers"))
     there = scores[~refused]
     low, high = (float(there.min()), float(there.max())) if len(there) else (0.0, 0.0)
@@ -416,7 +459,7 @@ def _roc_auc(rows: Rows) -> Sample:
     return _of_classes(influence.roc_auc, rows)
 
 
-def _of_classes(compute: Callable[[Mask, Floats], tuple[float, Floats]], rows: Rows) -> Sample:
+def _of_classes(compute: Callable[[Mask, Array], tuple[float, Floats]], rows: Rows) -> Sample:
     positive, scores = _scored(rows)
     count = int(positive.sum())
     return Sample(*compute(positive, scores), groups=rows.groups, rarest=min(count, len(positive) - count))
@@ -424,7 +467,8 @@ def _of_classes(compute: Callable[[Mask, Floats], tuple[float, Floats]], rows: R
 
 def _roc_auc_of_many(rows: Rows) -> Sample:
     """Return the mean over the classes, each against the rest."""
-    labels, shares = _probabilities(rows)
+    shares = _probabilities(_flat(rows.answered()))
+    labels = _probability_labels(rows, shares.shape[1])
     there = np.bincount(labels, minlength=shares.shape[1])
     if (there == 0).any():
         raise Undefined(f"no row has the label {int((there == 0).argmax())}, and this metric compares all classes")
@@ -437,13 +481,18 @@ def _roc_auc_of_many(rows: Rows) -> Sample:
     )
 
 
-def _mean_of(score: Callable[..., Floats], read: Callable[[Rows], tuple[Array, Array]], rows: Rows) -> Sample:
+def _mean_of(
+    score: Callable[..., Floats],
+    of_labels: Callable[[Rows, int], Array],
+    of_answers: Callable[[Array, int], Array],
+    rows: Rows,
+) -> Sample:
     """Return the mean of one score a row."""
-    labels, answers = read(rows)
+    answers = _flat(rows.answered())
+    labels = of_labels(rows, answers.shape[1] if answers.ndim > 1 else 1)
     scores = np.empty(len(labels))
-    for start in range(0, len(labels), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        scores[part] = score(labels[part], answers[part])
+    for start, part in _parts(answers):
+        scores[start : start + len(part)] = score(labels[start : start + len(part)], of_answers(part, start))
     value = float(scores.mean())
     scores -= value
     scores /= len(scores)
@@ -493,11 +542,11 @@ def _r2(rows: Rows) -> Sample:
 _KNOWN: dict[str, tuple[bool, str, Callable[[Rows], Sample]]] = {
     "roc_auc": (True, DELONG, _roc_auc),
     "average_precision": (True, LINEAR, partial(_of_classes, influence.average_precision)),
-    "log_loss": (False, PAIRED, partial(_mean_of, _log_loss, _probabilities)),
-    "brier": (False, PAIRED, partial(_mean_of, _brier, _probabilities)),
-    "mae": (False, PAIRED, partial(_mean_of, _absolute, _numbers)),
-    "mse": (False, PAIRED, partial(_mean_of, _squared, _numbers)),
-    "mape": (False, PAIRED, partial(_mean_of, _relative, _numbers)),
+    "log_loss": (False, PAIRED, partial(_mean_of, _log_loss, _probability_labels, _probabilities)),
+    "brier": (False, PAIRED, partial(_mean_of, _brier, _probability_labels, _probabilities)),
+    "mae": (False, PAIRED, partial(_mean_of, _absolute, _number_labels, _number_answers)),
+    "mse": (False, PAIRED, partial(_mean_of, _squared, _number_labels, _number_answers)),
+    "mape": (False, PAIRED, partial(_mean_of, _relative, _number_labels, _number_answers)),
     "rmse": (False, LINEAR, partial(_of_numbers, influence.root_mean_squared_error)),
     "r2": (True, LINEAR, _r2),
 }

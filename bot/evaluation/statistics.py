@@ -241,13 +241,15 @@ def _compared(
             confidence=confidence,
         )
     theirs = samples[1]
+    paired = np.subtract(ours.influence, theirs.influence, out=ours.influence)
+    paired *= sign
     return Difference(
         rows,
         metric.method + ("" if groups is None else ", by groups"),
         ours.value,
         theirs.value,
         sign * (ours.value - theirs.value),
-        _spread(sign * (ours.influence - theirs.influence), ours, theirs),
+        _spread(paired, ours, theirs),
         own.error,
         confidence,
     )

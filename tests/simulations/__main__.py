@@ -1,0 +1,121 @@
+"""``python -m tests.simulations``: try what is said of differences on versions whose true difference is known.
+
+It takes some minutes on one core. ``--write`` keeps the figures and writes the tables of docs/statistics.md,
+``--runs`` tries less often, ``--only`` only what is named so. The exit code is 1 where a level is missed by more than
+chance explains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from scipy import stats
+
+from tests.simulations import page, textbook
+from tests.simulations.populations import POPULATIONS, population
+from tests.simulations.trials import blamed_slices, foretold, is_quick, rows_to_tell, verdicts
+
+SIZES = (50, 200, 1000, 5000)
+SLICE_SIZES = (50, 200)
+IN_SLICES = (
+    "accuracy",
+    "accuracy, few rows differ",
+    "log loss",
+    "MAE, heavy tails (t of 3)",
+    "NDCG@10",
+    "ROC AUC",
+    "F1",
+)
+POINT = {"accuracy": 0.01, "F1": 0.01, "ROC AUC": 0.01, "NDCG@10": 0.01}
+LEVEL = 0.05
+LIMITS = {("MAE, rare disasters", "false_holds")}
+"""What no method can hold: most small samples show not one of the rows that are wrong."""
+QUICK = 10
+"""Where many samples are drawn at once, there are so many times as many."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Simulate, print what was found, and say whether every level holds."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulations", description=__doc__)
+    parser.add_argument("--runs", type=int, default=2000, help="how often each row is tried; default 2000")
+    parser.add_argument("--only", default="", help="only what has this in its name")
+    parser.add_argument("--write", action="store_true", help="keep the figures and write the tables of the page")
+    given = parser.parse_args(argv)
+    if given.write and given.only:
+        parser.error("--write keeps everything, so --only does not go with it")
+    began, runs = time.monotonic(), given.runs
+    names = [name for name in POPULATIONS if given.only in name]
+    found: dict[str, Any] = {"runs": runs, "verdicts": {}, "slices": {}, "power": {}, "foretold": {}, "textbook": {}}
+    for name in names:
+        of = population(name)
+        by_size = found["verdicts"][name] = {}
+        times = runs * QUICK if is_quick(of) else runs
+        for size in SIZES if of.groups is None else SIZES[:-1]:
+            worse, equal = verdicts(of, "worse", size, times), verdicts(of, "equal", size, times)
+            by_size[size] = {"runs": times, "false_holds": worse.holds, "false_misses": equal.misses}
+            print(f"{name}, {size} rows: {worse.holds:.4f} false holds, {equal.misses:.4f} false misses", flush=True)
+    for name in (one for one in IN_SLICES if one in names):
+        of = population(name)
+        found["slices"][name] = {
+            size: blamed_slices(of, size, runs) for size in SLICE_SIZES if is_quick(of) or size == SLICE_SIZES[-1]
+        }
+        print(f"{name}, 50 equal slices: {found['slices'][name]}", flush=True)
+    few = max(runs // 10, 50)
+    for name in (one for one in POINT if one in names):
+        found["power"][name] = _power(name, few)
+        found["foretold"][name] = _foretold(name, few)
+        print(f"{name}: {found['power'][name]}, {found['foretold'][name]}", flush=True)
+    for size in SIZES:
+        for method, share in textbook.false_holds(size, 50 * runs).items():
+            found["textbook"].setdefault(method, {})[size] = share
+    found["seconds"] = round(time.monotonic() - began)
+    if given.write:
+        page.write(found)
+    bad = [*too_often(found)]
+    print(*bad, f"{found['seconds']} s, {len(bad)} levels missed", sep="\n")
+    return 1 if bad else 0
+
+
+def _power(name: str, runs: int) -> dict[str, Any]:
+    """Return how many rows tell that a version is a point worse than is allowed, and that an equal one is not."""
+    of, allowed = population(name), POINT[name]
+    return {
+        "allowed": allowed,
+        "misses": rows_to_tell(of, "worse", of.allowed("worse") - allowed, "misses", runs),
+        "holds": rows_to_tell(of, "equal", of.allowed("equal") + allowed, "holds", runs),
+    }
+
+
+def _foretold(name: str, runs: int) -> dict[str, Any]:
+    found = foretold(population(name), 500, population(name).allowed("equal") + POINT[name], runs)
+    low, middle, high = found.quartiles
+    return {"rows": found.rows, "low": low, "middle": middle, "high": high, "holds": found.holds}
+
+
+def too_often(found: dict[str, Any]) -> list[str]:
+    """Return what is wrong more often than the level, by more than chance explains once in ten thousand."""
+
+    def is_too_often(share: float, runs: int) -> bool:
+        return share * runs > stats.binom.ppf(0.9999, runs, LEVEL)
+
+    said = []
+    for name, by_size in found["verdicts"].items():
+        for size, of in by_size.items():
+            for what in ("false_holds", "false_misses"):
+                if is_too_often(of[what], of["runs"]) and (name, what) not in LIMITS:
+                    said.append(f"{name}, {size} rows: {what} {of[what]:.4f}")
+    for name, shares in found["slices"].items():
+        said += [
+            f"{name}, slices of {size}: {share:.4f}"
+            for size, share in shares.items()
+            if is_too_often(share, found["runs"])
+        ]
+    return said
+
+
+if __name__ == "__main__":
+    sys.exit(main())
