@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from bot.domain.evidence import CHECKS
+from bot.domain.evidence import checks_of
 from bot.domain.names import short
 from bot.domain.promotion import Progress, Promotion, Stage, progress_of_all
 from bot.domain.record import DeploymentRecord
@@ -653,7 +653,10 @@ def _is_to_blame(progress: Progress) -> bool:
     evidence = progress.evidence
     if progress.stage != "red" or evidence is None:
         return False
-    return {check.check for check in evidence.checks if check.passed} != set(CHECKS)
+    demanded = set(checks_of(evaluated=bool(evidence.evaluation_set)))
+    return not demanded <= {check.check for check in evidence.checks if check.passed} or any(
+        not check.passed for check in evidence.checks
+    )
 
 
 def _why(progress: Progress) -> str:

@@ -438,6 +438,19 @@ def test_of_several_models_what_did_not_pass_comes_first_with_the_reason() -> No
     assert "it changes more than was proposed; do not merge" in text and "it changes bot/cli.py" in all_of_it
 
 
+@pytest.mark.parametrize(("passed", "sign"), [(True, "▫️"), (False, "🔴")])
+def test_the_check_on_an_evaluation_set_counts_among_a_models_own(passed: bool, sign: str) -> None:
+    smoke = evidence().checks[-1]
+    fourth = smoke.model_copy(
+        update={"check": "behaviour", "findings": (Finding(what="slice", passed=passed, detail="8 of 9"),)}
+    )
+    problems = ("the job smoke ended as “failure”",)
+    four = evidence().model_copy(update={"checks": (*evidence().checks, fourth), "problems": problems})
+    assert f"{sign} *model-0* 1 → 2: " in shown(several(1), [Progress("red", four)])[1]
+    lacking = evidence().model_copy(update={"evaluation_set": "sha256:1", "problems": problems})
+    assert "🔴 *model-0* 1 → 2: " in shown(several(1), [Progress("red", lacking)])[1], "it was demanded"
+
+
 def test_the_numbers_by_which_each_was_judged_stand_beside_it() -> None:
     judged = JudgedMetric(metric="accuracy", value=0.97, origin=None, champion=0.91, champion_origin=None)
     green = evidence()
