@@ -98,7 +98,7 @@ def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.Obje
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """One real sandbox; its forge runs no workflows, so the tests run the verbs themselves."""
     home = tmp_path_factory.mktemp("sandbox")
-    running = Sandbox.up(home, progress=print, seed=seed.seed, parts=PARTS - {"actions", "slack-app"})
+    running = Sandbox.up(home, progress=print, seed=seed.seed_promotions, parts=PARTS - {"actions", "slack-app"})
     UP.append(running)
     try:
         yield running

@@ -7,6 +7,7 @@ is pushed, so no workflow runs.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,19 @@ MAY, LOGINS, GATES = _SETTINGS["may"], _SETTINGS["github_logins"], {MODEL: _SETT
 
 def seed(endpoints: Endpoints) -> None:
     """Make the first commit of the sandbox's repository."""
-    files = _project()
+    _commit(endpoints, _project(("bot", *CONTENT)))
+
+
+def seed_promotions(endpoints: Endpoints) -> None:
+    """Make it without the code of the bot, which only workflows of this repository would run.
+
+    Repositories of promotions are such that call the bot's workflows from another repository. Of what each command
+    fetches, the code is nine parts in ten.
+    """
+    _commit(endpoints, _project((".github", "README.md")))
+
+
+def _commit(endpoints: Endpoints, files: dict[str, bytes]) -> None:
     for environment in endpoints.triton:
         settings = f"manifests/environments/{environment}.yaml"
         write(endpoints.directory / "slack-app" / settings, environment_file(endpoints, environment))
@@ -52,10 +65,10 @@ def clone(endpoints: Endpoints, directory: Path) -> None:
         raise InvalidInput(f"git clone failed: {done.stderr.strip()}", key=str(directory.parent))
 
 
-def _project() -> dict[str, bytes]:
+def _project(names: Sequence[str]) -> dict[str, bytes]:
     """The project's own files by their paths, but for its continuous integration: promotions have no need of it."""
     found: dict[str, bytes] = {}
-    for root, name in ((CODE, "bot"), *((FILES, name) for name in CONTENT)):
+    for root, name in ((CODE if name == "bot" else FILES, name) for name in names):
         listed = (root / name).rglob("*") if (root / name).is_dir() else [root / name]
         for path in (path.relative_to(root) for path in listed if path.is_file()):
             left_out = LEFT_OUT & set(path.parts) or path.suffix == ".pyc"

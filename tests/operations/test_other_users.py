@@ -25,7 +25,9 @@ def world() -> Iterator[World]:
     for folder in (home, home / "sandbox"):
         folder.chmod(0o755)
     try:
-        sandbox = Sandbox.up(home / "sandbox", progress=print, seed=seed.seed, parts=PARTS - {"actions", "slack-app"})
+        sandbox = Sandbox.up(
+            home / "sandbox", progress=print, seed=seed.seed_promotions, parts=PARTS - {"actions", "slack-app"}
+        )
         seed.clone(sandbox.endpoints, home / "clone")
         (home / "root").mkdir()
         for gateway in sandbox.endpoints.gateway["dev"]:
