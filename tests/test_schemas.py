@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,16 @@ DIGEST = "sha256:" + "1" * 64
 ENTRY = {"version": 1, "digest": DIGEST, "run": "r1"}
 
 
-def validator(name: str) -> jsonschema.Draft202012Validator:
-    schema = yaml.safe_load(schemas.generate()[name])
+@cache
+def generated() -> dict[str, str]:
+    return schemas.generate()
+
+
+@cache
+def validator(kind: str) -> jsonschema.Draft202012Validator:
+    schema = yaml.safe_load(generated()[f"{kind}.schema.json"])
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
-
-
-PROMOTIONS, ENVIRONMENT = validator("promotions.schema.json"), validator("environment.schema.json")
-CASE = validator("case.schema.json")
 
 
 def test_the_command_writes_them(tmp_path: Path) -> None:
@@ -41,8 +44,8 @@ def test_the_command_writes_them(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
     folder = tmp_path / "docs"
     written = {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*.json")}
-    assert written == schemas.generate()
-    assert done.stdout.split() == [str(tmp_path / "docs" / name) for name in schemas.generate()]
+    assert written == generated()
+    assert done.stdout.split() == [str(tmp_path / "docs" / name) for name in generated()]
 
 
 def each_property(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -52,10 +55,9 @@ def each_property(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str,
         yield from each_property(child, name)
 
 
-@pytest.mark.parametrize(
-    "schema", [PROMOTIONS.schema, ENVIRONMENT.schema, CASE.schema], ids=["promotions", "environment", "case"]
-)
-def test_every_key_is_described(schema: dict[str, Any]) -> None:
+@pytest.mark.parametrize("kind", ["promotions", "environment", "case"])
+def test_every_key_is_described(kind: str) -> None:
+    schema = validator(kind).schema
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["title"]
     assert schema["description"]
@@ -128,7 +130,7 @@ def test_promotions_mean_the_same_to_code_and_schema(document: Any, accepted: bo
     text = json.dumps(document)  # which is YAML, too
     assert yamltext.read(text, file="f").plain() == document  # both judge the same
     assert read(text, kind="promotions") is accepted
-    assert PROMOTIONS.is_valid(document) is accepted
+    assert validator("promotions").is_valid(document) is accepted
 
 
 DEV: dict[str, Any] = yaml.safe_load((PROJECT / "manifests/environments/dev.yaml").read_text())
@@ -308,10 +310,10 @@ def test_environments_mean_the_same_to_code_and_schema(path: str, value: Any, ac
     text = json.dumps(document)  # which is YAML, too
     assert yamltext.read(text, file="f").plain() == document
     assert read(text, kind="environment") is accepted
-    assert ENVIRONMENT.is_valid(document) is accepted
+    assert validator("environment").is_valid(document) is accepted
 
 
 @pytest.mark.parametrize("environment", environment_files.environments(PROJECT))
 def test_the_committed_files_are_right(environment: str) -> None:
-    for file, schema in ((settings.path_of(environment), ENVIRONMENT), (desired.path_of(environment), PROMOTIONS)):
-        schema.validate(yamltext.read((PROJECT / file).read_text(), file=file).plain())
+    for file, kind in ((settings.path_of(environment), "environment"), (desired.path_of(environment), "promotions")):
+        validator(kind).validate(yamltext.read((PROJECT / file).read_text(), file=file).plain())

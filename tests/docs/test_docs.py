@@ -250,7 +250,10 @@ MOUNTED = [(page, number, code) for page, number, code in EXAMPLES if "FastAPI()
 @pytest.mark.parametrize(
     ("page", "code"), [(page, code) for page, _, code in MOUNTED], ids=[f"{name(p)}-{n}" for p, n, _ in MOUNTED]
 )
-def test_an_application_that_mounts_the_gateway_runs(page: Path, code: str) -> None:
+def test_an_application_that_mounts_the_gateway_runs(
+    page: Path, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
     exec(compile(code, name(page), "exec"), scope)  # noqa: S102 - our own pages
     app = scope["app"]
@@ -285,7 +288,8 @@ def test_every_page_with_a_gateway_example_was_run() -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/training.md"])
-def test_the_training_example_builds_a_package(page: str) -> None:
+def test_the_training_example_builds_a_package(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     code = next(code for where, _, code in EXAMPLES if name(where) == page and "build_package(" in code)
     until_registered = code[: code.index("registered = register(")]
     scope: dict[str, object] = {}
@@ -299,7 +303,10 @@ def test_the_training_example_builds_a_package(page: str) -> None:
     "code",
     [code for page, _, code in EXAMPLES if name(page) == "docs/evaluation-sets.md" and "written.rows" in code],
 )
-def test_every_example_of_an_evaluation_set_writes_one(code: str) -> None:
+def test_every_example_of_an_evaluation_set_writes_one(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
     exec(compile(code, "docs/evaluation-sets.md", "exec"), scope)  # noqa: S102 - our own pages
     written = scope["written"]
@@ -323,7 +330,10 @@ _TORCH = ("pytorch.md", "transformers.md")
         for page, number, code in FRAMEWORKS
     ],
 )
-def test_every_example_of_a_framework_builds_a_package(page: Path, code: str) -> None:
+def test_every_example_of_a_framework_builds_a_package(
+    page: Path, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # CatBoost leaves a folder where it is trained
     scope: dict[str, object] = {}
     exec(compile(code, name(page), "exec"), scope)  # noqa: S102 - our own pages
     package = scope["package"]
