@@ -99,7 +99,7 @@ def test_all_are_closed_after_an_error_in_the_middle(
 
     model = world.model()
     world.served(world.register(model))
-    monkeypatch.setattr(drift_module, "routed", fail)
+    monkeypatch.setattr(drift_module, "in_use", fail)
     monkeypatch.setattr(deploy_module, "observe", fail)
     counted.look()
     assert world.bot("drift", "--env", "dev").code == 3
