@@ -367,5 +367,12 @@ def _at_least(value: float, bound: float) -> bool:
 
 
 def worst_first(slices: Sequence[MeasuredSlice]) -> list[MeasuredSlice]:
-    """Return slices with the largest loss first; those that were not compared come last."""
-    return sorted(slices, key=lambda one: (one.difference is None, one.difference or 0.0, one.by, one.value))
+    """Return slices, the largest loss first: those that the gate judges, then others, then what was not compared.
+
+    Losses of several metrics have no common unit, so the metrics that the gate asks for come first.
+    """
+
+    def place(one: MeasuredSlice) -> tuple[bool, bool, float, str, str]:
+        return one.difference is None, one.allowed is None, one.difference or 0.0, one.by, one.value
+
+    return sorted(slices, key=place)

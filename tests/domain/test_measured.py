@@ -18,7 +18,7 @@ from bot.domain.evaluation import (
     Refusals,
 )
 from bot.domain.gate import Gate
-from bot.domain.measured import against, findings, judged_slices, why_stale
+from bot.domain.measured import against, findings, judged_slices, why_stale, worst_first
 
 CHAMPION = Entry(version=7, digest=f"sha256:{'7' * 64}", run="run7")
 OTHER = Entry(version=8, digest=f"sha256:{'8' * 64}", run="run8")
@@ -173,6 +173,13 @@ def slice_of(value: str, difference: float | None, **more: Any) -> MeasuredSlice
 
 
 BY_REGION = {"slices": {"by": ["region"], "min_rows": 200, "max_regression": 0.03}}
+
+
+def test_the_slices_that_the_gate_judges_come_first_and_the_greatest_loss_among_them() -> None:
+    shown = slice_of("shown", -9.0, metric="log_loss")
+    judged, worse = (slice_of(name, loss, allowed=0.03) for name, loss in (("a", -0.01), ("b", -0.2)))
+    nothing = slice_of("nothing", None, allowed=0.03)
+    assert worst_first([nothing, shown, judged, worse]) == [worse, judged, shown, nothing]
 
 
 def test_one_bad_slice_among_good_ones_stops_and_is_named() -> None:
