@@ -323,7 +323,7 @@ class Evidence(BaseModel):
         return "expired" if self.expires <= now else "green"
 
 
-RULES_OF_THE_BOT = 3
+RULES_OF_THE_BOT = 4
 """Raised when the bot itself judges packages by other rules: then evidence of before is judged again."""
 
 

@@ -106,29 +106,11 @@ FIELDS: Mapping[str, Decision] = {
     **_allowed("dynamic_batching.priority_queue_policy.default_timeout_microseconds"),
     **_allowed("dynamic_batching.priority_queue_policy.allow_timeout_override"),
     **_allowed("dynamic_batching.priority_queue_policy.max_queue_size"),
-    **_allowed("sequence_batching sequence_batching.direct sequence_batching.direct.max_queue_delay_microseconds"),
-    **_allowed("sequence_batching.direct.minimum_slot_utilization sequence_batching.oldest"),
-    **_allowed("sequence_batching.oldest.max_candidate_sequences sequence_batching.oldest.preferred_batch_size"),
-    **_allowed("sequence_batching.oldest.max_queue_delay_microseconds sequence_batching.oldest.preserve_ordering"),
-    **_allowed("sequence_batching.max_sequence_idle_microseconds sequence_batching.iterative_sequence"),
-    **_allowed("sequence_batching.control_input sequence_batching.control_input.name"),
-    **_allowed("sequence_batching.control_input.control sequence_batching.control_input.control.kind"),
-    **_allowed("sequence_batching.control_input.control.int32_false_true"),
-    **_allowed("sequence_batching.control_input.control.fp32_false_true"),
-    **_allowed("sequence_batching.control_input.control.bool_false_true"),
-    **_allowed("sequence_batching.control_input.control.data_type"),
-    **_allowed("sequence_batching.state sequence_batching.state.input_name sequence_batching.state.output_name"),
-    **_allowed("sequence_batching.state.data_type sequence_batching.state.dims"),
-    **_allowed(
-        "sequence_batching.state.use_same_buffer_for_input_output sequence_batching.state.use_growable_memory"
-    ),
-    **_allowed("sequence_batching.state.initial_state sequence_batching.state.initial_state.data_type"),
-    **_allowed("sequence_batching.state.initial_state.dims sequence_batching.state.initial_state.zero_data"),
-    **_allowed("sequence_batching.state.initial_state.name"),
-    "sequence_batching.state.initial_state.data_file": Decision(
+    "sequence_batching": Decision(
         "refused",
-        "Triton reads it from the folder initial_state beside config.pbtxt, which all versions share and no digest "
-        "covers. Use zero_data",
+        "a model of sequences keeps state between requests, in one instance of one Triton. Gateways spread requests "
+        "over Tritons, and golden requests belong to no sequence. Take the state as an input, and give it back as an "
+        "output",
     ),
     # Publishing writes the names and versions of a bundle's parts in; whose they may be is judged below.
     **_allowed("ensemble_scheduling ensemble_scheduling.step ensemble_scheduling.step.model_name"),

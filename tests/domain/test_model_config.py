@@ -126,8 +126,8 @@ def accelerator(name: str, kind: str = "gpu", **parameters: str) -> str:
             "Use zero_data or random_data",
         ),
         (
-            'sequence_batching { state [ { input_name: "s" initial_state { data_file: "x" name: "s" } } ] }',
-            "sequence_batching.state.initial_state.data_file: refused; ",
+            "sequence_batching { oldest { max_candidate_sequences: 4 } }",
+            "sequence_batching: refused; a model of sequences keeps state between requests",
         ),
         # what is served would not be what the routes name, or the checks would measure something else
         ("ensemble_scheduling { }", "ensemble_scheduling: only a model of the platform ensemble has steps"),
@@ -172,11 +172,6 @@ def test_an_ensemble_is_refused_for_its_own_reason_whatever_the_environment_allo
         "dynamic_batching { preferred_batch_size: [ 4 ] max_queue_delay_microseconds: 100 }",
         """dynamic_batching { priority_levels: 2 default_priority_level: 1 default_queue_policy { max_queue_size: 5 }
            priority_queue_policy { key: 1 value { timeout_action: DELAY default_timeout_microseconds: 9 } } }""",
-        "sequence_batching { oldest { max_candidate_sequences: 4 } max_sequence_idle_microseconds: 5 }",
-        """sequence_batching { direct { } control_input [ { name: "START"
-           control [ { kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] } ] } ]
-           state [ { input_name: "s" output_name: "t" data_type: TYPE_FP32 dims: [ 1 ]
-             initial_state { name: "z" data_type: TYPE_FP32 dims: [ 1 ] zero_data: true } } ] }""",
         "instance_group [ { count: 2 kind: KIND_CPU } ]",
         """instance_group [ { kind: KIND_GPU gpus: [ 0 ] profile: "p" host_policy: "gpu_0"
            rate_limiter { resources [ { name: "R" global: true count: 2 } ] priority: 2 } } ]""",

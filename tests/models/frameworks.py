@@ -176,6 +176,10 @@ XGBOOST: dict[str, Fitted] = {
     "XGBoost, three classes": lambda: (xgboost.XGBClassifier(**_BRIEF).fit(NUMBERS, THREE), NUMBERS),
     "XGBoost of named columns": lambda: (xgboost.XGBRegressor(**_BRIEF).fit(TABLE[NUMERIC], TWO), TABLE[NUMERIC]),
     "XGBoost in a pipeline": lambda: (encoded(xgboost.XGBClassifier(**_BRIEF)).fit(TABLE, TWO), TABLE),
+    "XGBoost ranker": lambda: (
+        xgboost.XGBRanker(**_BRIEF).fit(NUMBERS, TWO, group=[60, 60]),
+        NUMBERS,
+    ),
     "XGBoost booster, two classes": lambda: (
         xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(NUMBERS, TWO), 5),
         NUMBERS,

@@ -14,9 +14,12 @@ import pandas as pd
 import pytest
 import xgboost
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import IsolationForest, VotingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from bot.domain.smoke import SmokeCases, Tensor
 from bot.errors import InvalidInput
@@ -131,6 +134,23 @@ class Halves(TransformerMixin, BaseEstimator):
             make_pipeline(Halves(), LogisticRegression()).fit(NUMBERS, TWO),
             NUMBERS,
             "Pipeline cannot be converted to ONNX: there is no converter for Halves",
+        ),
+        (
+            make_pipeline(StandardScaler(), MultiOutputClassifier(LogisticRegression())).fit(
+                NUMBERS, np.stack([TWO, 1 - TWO], axis=1)
+            ),
+            NUMBERS,
+            "MultiOutputClassifier answers several labels for a row, with a list of probabilities",
+        ),
+        (
+            TransformedTargetRegressor(Ridge(), func=np.log1p, inverse_func=np.expm1).fit(NUMBERS, TWO),
+            NUMBERS,
+            "TransformedTargetRegressor turns the answers of its regressor back by a function of Python",
+        ),
+        (
+            cat(catboost.CatBoostRegressor, loss_function="MultiRMSE").fit(NUMBERS, NUMBERS[:, :2]),
+            NUMBERS,
+            "CatBoostRegressor was trained with MultiRMSE and answers several numbers",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -30,8 +30,13 @@ def convert_xgboost(model: Any, inputs: Any) -> Converted:
     from onnxmltools.convert import convert_xgboost as exported
 
     nameless = copy.deepcopy(model)  # the converter knows columns by the names f0, f1, … only
+    if isinstance(nameless, xgboost.XGBRanker):
+        nameless = nameless.get_booster()  # the converter does not know the class, and its trees are a regressor's
     booster = nameless if isinstance(nameless, xgboost.Booster) else nameless.get_booster()
-    _check_trees(model, json.loads(booster.save_config())["learner"])
+    learner = json.loads(booster.save_config())["learner"]
+    _check_trees(model, learner)
+    if learner["objective"]["name"].startswith("rank:"):
+        booster.set_param({"objective": "reg:squarederror"})  # else the converter writes a classifier; both add trees
     booster.feature_names = booster.feature_types = None
 
     def predicted(rows: Array) -> ArrayLike:
@@ -92,11 +97,25 @@ def _check_trees(model: Any, learner: Mapping[str, Any]) -> None:
         )
 
 
+_OF_SEVERAL = (
+    *("MultiRMSE", "MultiRMSEWithMissingValues", "RMSEWithUncertainty", "MultiQuantile"),
+    *("MultiLogloss", "MultiCrossEntropy"),
+)
+"""The losses of CatBoost with which a model answers several numbers, or labels, for a row."""
+
+
 def catboost_graph(model: Any) -> onnx.ModelProto:
     """Return what CatBoost's own exporter makes of it: from ``features`` to ``label`` or ``predictions``."""
     from catboost.utils import convert_to_onnx_object
 
     check_labels(model, "bf")
+    loss = str(model.get_all_params().get("loss_function", ""))
+    if loss.partition(":")[0] in _OF_SEVERAL:
+        raise NotConverted(
+            f"{class_of(model)} was trained with {loss} and answers several numbers; CatBoost's exporter writes one",
+            key="model",
+            next_step="Train a model for each number.",
+        )
     graph: onnx.ModelProto = convert_to_onnx_object(model)
     graph.ir_version = IR_VERSION  # the exporter writes that of 2018, of graphs without opsets
     return graph

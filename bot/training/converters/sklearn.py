@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bot.training.converters.boosting import catboost_graph
-from bot.training.converters.converted import Converted, class_of
+from bot.training.converters.converted import Converted, NotConverted, class_of
 from bot.training.converters.graph import (
     OPSETS,
     joined,
@@ -33,6 +33,7 @@ def convert(estimator: Any, inputs: Any) -> Converted:
     BYTES for text. A classifier has the outputs ``label`` and ``probabilities``, a regressor and a
     transformer ``variable``, a model of clusters or outliers ``label`` and ``scores``.
     """
+    _check_answers(estimator)
     given = Rows.of(inputs)
     if given.frame and not _chooses_columns(estimator):
         given = Rows({INPUT: given.one_array()}, frame=False)
@@ -57,6 +58,33 @@ def convert(estimator: Any, inputs: Any) -> Converted:
         return _asked(estimator, known, outputs)
 
     return Converted(model, _renamed(given, names), _renamed(rows, names), ask)
+
+
+def _check_answers(estimator: Any) -> None:
+    """Raise NotConverted for answers of a form that no graph here has, also at the end of a pipeline or a search."""
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
+    from sklearn.pipeline import Pipeline
+
+    last = estimator
+    while (isinstance(last, Pipeline) and len(last)) or hasattr(last, "best_estimator_"):
+        last = last[-1] if isinstance(last, Pipeline) else last.best_estimator_
+    if isinstance(last, MultiOutputClassifier | ClassifierChain):
+        raise NotConverted(
+            f"{class_of(last)} answers several labels for a row, with a list of probabilities, which the converter "
+            "does not write as tensors",
+            key="model",
+            next_step="Package each of its estimators_ as a model of its own; a bundle releases them together "
+            "(docs/bundles.md).",
+        )
+    if isinstance(last, TransformedTargetRegressor):
+        raise NotConverted(
+            f"{class_of(last)} turns the answers of its regressor back by a function of Python, which the converter "
+            "does not know",
+            key="model",
+            next_step="Package its regressor_, and apply inverse_func in the client; or train on the transformed "
+            "target, and say so to the clients. docs/frameworks/pyfunc.md serves it as Python code.",
+        )
 
 
 def _renamed(rows: Rows, names: list[str]) -> dict[str, Any]:
