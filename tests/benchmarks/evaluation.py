@@ -174,13 +174,14 @@ def _peaks(bench: Bench, triton: RunningTriton, rows: int) -> dict[str, float]:
 
 def _evaluate(rows: int, address: str, folder: Path) -> None:
     """Write a set, ask both versions, keep a score of each row; print the largest resident memory of each step."""
-    import resource
     import tempfile
 
     from bot.evaluation.column_file import ColumnFile
 
     def peak() -> float:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        # Not ru_maxrss: a process begins with that of the one which started it.
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
     with tempfile.TemporaryDirectory(dir=folder) as place:
         written = write(Path(place, "set"), batches_of(rows))
