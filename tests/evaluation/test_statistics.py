@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
+from bot.domain.evaluation import Evaluation, MeasuredSlice
+from bot.domain.gate import SliceRule
+from bot.domain.measured import judged_slices
 from bot.evaluation.metrics import Metric, metric
 from bot.evaluation.statistics import (
     FEWEST,
@@ -359,3 +362,32 @@ def test_a_teams_own_scores_are_a_mean_of_rows() -> None:
     labels, proposed, in_service = numbers(8, 500)
     found, same = compare(own, labels, proposed, in_service), compare(metric("mae"), labels, proposed, in_service)
     assert (found.difference, found.low) == (pytest.approx(same.difference), pytest.approx(same.low))
+
+
+# What a deployment judges again has no arrays, and no scipy: it must say the same of the same p-values
+
+
+@given(st.lists(st.floats(0, 0.2), min_size=1, max_size=12), st.sampled_from([0.9, 0.95, 0.99]))
+def test_recorded_slices_are_held_together_as_measured_ones_are(p_values: list[float], confidence: float) -> None:
+    measured = tuple(
+        MeasuredSlice(
+            by="region",
+            value=str(number),
+            rows=500,
+            metric="accuracy",
+            proposed=0.9,
+            in_service=0.9,
+            difference=0.0,
+            low=-0.01,
+            high=0.01,
+            confidence=confidence,
+            standard_error=0.005,
+            allowed=0.02,
+            p_value=p_value,
+        )
+        for number, p_value in enumerate(p_values)
+    )
+    rule = SliceRule(by=("region",), max_regression=0.02, confidence=confidence)
+    judged = judged_slices(rule, Evaluation(digest="sha256:" + "0" * 64, slices=measured))
+    found = {one.of.value for one in judged if one.outcome == "misses"}
+    assert found == holm({one.value: one.p_value or 0.0 for one in measured}, confidence)
