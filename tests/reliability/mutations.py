@@ -3593,22 +3593,6 @@ MUTATIONS = (
     ),
     Mutation(
         "bundles",
-        "what asks something damaged is not loaded on a Triton that restarted",
-        "bot/operations/deployment/restoration.py",
-        "        damaged |= self._in_use.asking(damaged)\n",
-        "",
-        (f"{T_BUNDLES}::test_taken_apart_and_a_part_is_damaged",),
-    ),
-    Mutation(
-        "bundles",
-        "something damaged that no route names is not put into service for it",
-        "bot/operations/deployment/restoration.py",
-        "            if what.slot not in replaced and not what.asked_by\n",
-        "            if what.slot not in replaced\n",
-        (f"{T_BUNDLES}::test_taken_apart_and_a_part_is_damaged",),
-    ),
-    Mutation(
-        "bundles",
         "what a Triton on Kubernetes starts with is whole, and so is what that asks",
         "manifests/kubernetes/base/triton/routed.py",
         "        if is_some_package(state, repository, name, version):\n",
