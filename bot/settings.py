@@ -545,6 +545,11 @@ class EvaluationRules(_Part):
     )
     costs: Costs | None = Field(default=None, description="what wrong decisions cost")
     batch_rows: int = Field(default=1024, ge=1, le=1_000_000, description="rows in one request, at most")
+    answers: AbsolutePath | None = Field(
+        default=None,
+        description="folder with the answers of all parts, as `promobot evaluate` keeps them, below the digest of "
+        "each proposed version; default: the check asks all rows itself",
+    )
 
     @model_validator(mode="after")
     def _from_one_place(self) -> Self:

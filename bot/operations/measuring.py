@@ -7,11 +7,12 @@ the reviewer reads why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot import extras
@@ -29,7 +30,7 @@ from bot.systems.triton.server import TritonServer
 
 if TYPE_CHECKING:
     from bot.domain.signature import Signature
-    from bot.evaluation.asking import AskOne
+    from bot.evaluation.asking import Answered, AskOne
     from bot.evaluation.sets import Batch, EvaluationSet
     from bot.systems.mlflow import PackageContents, RegisteredVersion
 
@@ -197,7 +198,11 @@ def _measured(
 
     size = rows_in_a_request(rules.batch_rows, (one.max_rows for one in asked.values()))
     asks: dict[str, AskOne] = {who: _of_the_same_name(one, asked["proposed"].output) for who, one in asked.items()}
-    collected = collect(ask(rows.batches(size), asks), rows=rows.rows, output=asked["proposed"].output)
+    if rules.answers is None:
+        answered = ask(rows.batches(size), asks)
+    else:
+        answered = _of_all_parts(Path(rules.answers), rows, proposed, champion, asked, batch_rows=size)
+    collected = collect(answered, rows=rows.rows, output=asked["proposed"].output)
     metrics, slices = [], []
     if collected.labels is not None:
         measures, seed = numbers.measures(gate, rules), rules.digest
@@ -234,6 +239,32 @@ def _with_outcomes(gate: Gate, evaluation: Evaluation) -> Evaluation:
         one.model_copy(update={"outcome": judged.get((one.by, one.value, one.metric))}) for one in evaluation.slices
     )
     return evaluation.model_copy(update={"slices": slices})
+
+
+def _of_all_parts(
+    folder: Path,
+    rows: EvaluationSet,
+    proposed: Version,
+    champion: Entry | None,
+    asked: Mapping[Who, _Opened],
+    *,
+    batch_rows: int,
+) -> Iterator[Answered]:
+    """Yield what tasks of their own were answered, part by part, in place of asking.
+
+    Raises InvalidInput where a part is missing, or is of other versions, another set or other batches.
+    """
+    from bot.evaluation.parts import merged
+
+    versions: dict[str, str] = {"proposed": proposed.contents.package.digest}
+    if champion is not None and "in_service" in asked:
+        versions["in_service"] = champion.digest
+    root = folder / versions["proposed"].removeprefix("sha256:")
+    name = asked["proposed"].output
+    own: dict[str, str] = {who: one.output for who, one in asked.items()}
+    for each in merged(root, rows, versions, batch_rows=batch_rows):
+        outputs = {who: {name: found[own[who]]} if own[who] in found else {} for who, found in each.outputs.items()}
+        yield replace(each, outputs=outputs)
 
 
 def _of_the_same_name(opened: _Opened, output: str) -> AskOne:

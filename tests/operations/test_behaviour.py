@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bot.domain.evaluation import Evaluation
 from bot.domain.evidence import CHECKS, Evidence
 from bot.sandbox.reference import evaluation_rows
 from tests.operations.world import Registered, Said, World, rows_of
@@ -55,6 +56,14 @@ def checked(world: World, registered: Registered) -> tuple[int, list[Said], str]
 
 def newest(world: World, model: str) -> Evidence:
     return world.ledger().all_evidence(model)[0]
+
+
+def newest_result(world: World, number: int) -> Evaluation:
+    """Return what the last run of Behaviour on a pull request measured."""
+    results = [one for _, one in world.ledger().checks_of(number) if one.check == "behaviour"]
+    found = max(results, key=lambda one: one.at).evaluation
+    assert found is not None
+    return found
 
 
 def failed(world: World, model: str) -> dict[str, str]:
@@ -133,6 +142,31 @@ def test_a_good_version_passes_and_is_deployed_and_what_it_is_worth_stays_with_i
     said = world.check(back, *EVERY)
     assert [one.code for one in said] == [0] * 5, "what answered here before is not on trial again"
     assert "not measured: these bytes were verified in service by" in world.sticky(back)
+
+
+def test_answers_that_tasks_of_their_own_got_are_read_in_place_of_asking(
+    world: World, rows: Rows, tmp_path: Path
+) -> None:
+    model = world.model()
+    live = world.served(world.register(model))
+    world.configure("dev", evaluation=rows.of(model, answers=str(tmp_path / "answers")))
+    proposed = world.register(model, "boasting")
+    number, said, comment = checked(world, proposed)
+    assert said[-2].code == 1 and "has no answers. Ask the parts of the set first." in comment.replace("\\", "")
+    # The digests say whose answers these are. Both are asked of the version in service, which shows where from.
+    target = world.routes()["models"][model]["live"]
+    where = f"{world.endpoints.triton['dev'][0].grpc}/{target['triton_model']}/{target['version']}"
+    folder = tmp_path / "answers" / proposed.digest.removeprefix("sha256:")
+    versions = ("--proposed", f"{proposed.digest}@{where}", "--in-service", f"{live.digest}@{where}")
+    for part in (1, 0):
+        done = world.words(
+            *("evaluate", model, "--env", "dev", "--part", part, "--of", 2, "--answers", folder), *versions
+        )
+        assert done.code == 0, done
+    world.check(number, "behaviour")
+    found = newest_result(world, number)
+    assert found.rows == 171 and found.metric("accuracy").difference == 0  # type: ignore[union-attr]
+    assert found.decisions is not None and found.decisions.changed == 0
 
 
 def test_without_an_evaluation_set_nothing_is_measured_and_nothing_is_missing(world: World) -> None:
