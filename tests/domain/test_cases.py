@@ -16,7 +16,7 @@ from bot.domain.gate import Gate
 from bot.domain.smoke import Tensor
 from bot.errors import InvalidInput
 from bot.settings import PackageRules
-from tests.test_schemas import CASE
+from tests.test_schemas import validator
 
 X: dict[str, Any] = {"name": "X", "datatype": "FP32", "shape": [1, 2], "data": [80, 0.5]}
 LABEL: dict[str, Any] = {"name": "label", "datatype": "INT64", "shape": [1], "data": [0]}
@@ -68,7 +68,9 @@ def test_a_mistake_names_file_line_and_key(changes: dict[str, Any], line: int, s
     where, _, said = str(error.value).partition(": ")
     assert said == says
     assert where == f"cases/churn/a.json:{line}"
-    assert not CASE.is_valid(document(**changes)) or says.endswith(("twice", "says", "at most 0.4", "maximum"))
+    assert not validator("case").is_valid(document(**changes)) or says.endswith(
+        ("twice", "says", "at most 0.4", "maximum")
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_what_is_no_case_is_refused_in_a_sentence(text: str, says: str) -> None:
 
 def test_nested_data_is_read_row_by_row_and_the_schema_allows_it() -> None:
     nested = document(inputs=[{**X, "data": [[80, 0.5]]}], **{"$schema": "../case.schema.json"})
-    CASE.validate(nested)
+    validator("case").validate(nested)
     assert parse(json.dumps(nested), file="f", model="churn", name="a").fingerprint == case().fingerprint
     with pytest.raises(InvalidInput, match="has not as many values"):
         case(inputs=[{**X, "data": json.loads("[" * 200 + "1" + "]" * 200)}])

@@ -98,7 +98,7 @@ def test_zizmor_sees_what_is_broken(tmp_path: Path, name: str, before: str, afte
     ("before", "after", "says"),
     [
         ("run: python -m bot check ready", f"run: echo {INPUT}", "potentially untrusted"),
-        ("needs: [ready, triton, smoke]", "needs: [ready, triton, smok]", 'needs job "smok"'),
+        ("needs: [ready, triton, smoke, behaviour]", "needs: [ready, triton, smok, behaviour]", 'needs job "smok"'),
         ("github.event_name", "github.event_nam", 'property "event_nam" is not defined'),
         ("    timeout-minutes: 20", "    timeout-minute: 20", 'unexpected key "timeout-minute"'),
     ],

@@ -147,10 +147,10 @@ def test_500_hostile_inputs_are_values_or_refused(runner: Runner, tmp_path: Path
 
 def test_500_hostile_pull_requests_are_never_code(runner: Runner, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
-    # One script takes nothing from outside: the one that turns forks away.
+    # Two scripts take nothing from outside: one turns forks away, one looks for evaluation sets.
     steps = [(script, variables) for script, variables in scripts("checks") if "python" in script]
-    assert len(steps) == 5
-    assert len(scripts("checks")) == 6
+    assert len(steps) == 6
+    assert len(scripts("checks")) == 8
     for number, text in enumerate(hostile(canary)):
         script, variables = steps[number % len(steps)]
         # Neither title nor branch is among them; should one become so some day, it is no code either.
