@@ -5,12 +5,14 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-import httpx
-
 from bot import trust
+
+if TYPE_CHECKING:
+    import httpx
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -30,6 +32,8 @@ def client(
     write becomes a read. ``authorities`` is a file or folder of the only certificates to trust; without one the
     client trusts what all others trust. ``certificate`` is a file with the client's own certificate and key.
     """
+    import httpx  # not before: Git asks this module for a proxy, and needs no client
+
     tls: ssl.SSLContext | bool = False  # nobody asks for certificates without TLS, and to read them takes a moment
     if url.startswith("https:"):
         if authorities or certificate or unverified:

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ def main_beside(platform: Platform, *, within_seconds: float | None = None) -> I
     answer, and Git is ended then. Without it Git has its usual time.
     """
     until = None if within_seconds is None else monotonic() + within_seconds
+    # Not in the thread: callers import, too, and two threads that import take turns.
+    import_module("bot.systems.git")
     with background(lambda: _read(platform, within_seconds), name="main") as answer:
 
         def look() -> Main | PromobotError:
