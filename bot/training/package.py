@@ -70,12 +70,12 @@ def build_package(
     """Write the package of ``model`` into ``directory``, which must be new or empty, and return it.
 
     ``model`` is an ONNX model, or the path of its file, or a fitted model of scikit-learn, XGBoost, LightGBM,
-    CatBoost or PyTorch, or a pipeline of them, which is converted. Weights in other files beside an ONNX file are
-    copied, and never held in memory; all together may have ``max_bytes``. ``inputs`` has sample rows by input name,
-    ``answers`` the training framework's outputs for them by output name. For a single input or output a plain array
-    will do; a DataFrame, or columns by name, makes each column an input of a pipeline that chooses columns. Arrays
-    have the shape ``[rows, …]``, with 1 to 256 rows. An answer ``[rows]`` stands for ``[rows, 1]``. Rows of different
-    shapes come as a list.
+    CatBoost or PyTorch, or a pipeline of them, which is converted. Of a pyfunc that MLflow loaded, the model of the
+    framework in it is taken. Weights in other files beside an ONNX file are copied, and never held in memory; all
+    together may have ``max_bytes``. ``inputs`` has sample rows by input name, ``answers`` the training framework's
+    outputs for them by output name. For a single input or output a plain array will do; a DataFrame, or columns by
+    name, makes each column an input of a pipeline that chooses columns. Arrays have the shape ``[rows, …]``, with 1
+    to 256 rows. An answer ``[rows]`` stands for ``[rows, 1]``. Rows of different shapes come as a list.
 
     ``max_batch_size`` (0 to 65536) is how many rows Triton puts together. The default is 64 where the first dimension
     of every tensor is free, and 0 elsewhere: of a fixed batch, of an input or output without a batch. With 0 a sample

@@ -7,6 +7,7 @@ from typing import Any
 
 import catboost
 import lightgbm
+import mlflow
 import numpy as np
 import onnx
 import onnxruntime
@@ -178,3 +179,24 @@ def test_onnx_needs_the_answers_of_its_framework(tmp_path: Path) -> None:
     model = to_onnx(LogisticRegression().fit(NUMBERS, TWO), NUMBERS[:2])
     with pytest.raises(InvalidInput, match="answers: are missing"):
         build_package(model, tmp_path / "p", inputs=NUMBERS[:2])
+
+
+def test_of_a_pyfunc_the_model_in_it_is_converted(tmp_path: Path) -> None:
+    rows = NUMBERS[:30].astype(np.float32)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, np.arange(30) % 2)
+    mlflow.sklearn.save_model(model, str(tmp_path / "logged"), pip_requirements=[])
+    loaded = mlflow.pyfunc.load_model(str(tmp_path / "logged"))
+    package = build_package(loaded, tmp_path / "of-the-pyfunc", inputs=rows[:3])
+    assert package.digest == build_package(model, tmp_path / "of-the-model", inputs=rows[:3]).digest
+
+
+def test_a_pyfunc_that_is_only_code_is_refused_with_what_takes_it(tmp_path: Path) -> None:
+    def doubled(values: list[float]) -> list[float]:
+        return [2 * value for value in values]
+
+    mlflow.pyfunc.save_model(str(tmp_path / "logged"), python_model=doubled, pip_requirements=[])
+    loaded = mlflow.pyfunc.load_model(str(tmp_path / "logged"))
+    with pytest.raises(InvalidInput, match="the PyFuncModel holds no model of a framework") as refused:
+        build_package(loaded, tmp_path / "package", inputs=NUMBERS[:3])
+    assert "promobot adopt MODEL VERSION --python-environment FILE" in refused.value.next_step
+    assert not (tmp_path / "package").exists()

@@ -36,6 +36,7 @@ def convert(model: object, inputs: Any) -> Converted:
 
     Raises NotConverted where nothing here converts such a model, or the converter fails.
     """
+    model = _inside(model)
     family = _family_of(model)
     if family is None:
         raise NotConverted(f"nothing here converts a {class_of(model)} to ONNX", key="model", next_step=_HELP)
@@ -61,7 +62,25 @@ _HELP_OF = {
     "to ONNX, and give the path of that.",
     "torch": "docs/frameworks/pytorch.md has how to export it yourself; give the path of the file then.",
 }
+_HELP_OF_CODE = (
+    "Python code has no graph to convert. Log it to MLflow and adopt the version: `promobot adopt MODEL VERSION "
+    "--python-environment FILE`, or package_from_mlflow; docs/frameworks/pyfunc.md has how."
+)
 _FAMILIES = ("xgboost", "lightgbm", "catboost", "torch", "keras", "sklearn")
+
+
+def _inside(model: object) -> Any:
+    """Return the framework's own model out of a pyfunc of MLflow; anything else as it is.
+
+    Raises NotConverted where there is only Python code in it.
+    """
+    if type(model).__module__.partition(".")[0] != "mlflow" or not hasattr(model, "get_raw_model"):
+        return model
+    try:
+        return model.get_raw_model()
+    except NotImplementedError as error:  # as MLflow says of a class or function of somebody's own
+        said = f"the {class_of(model)} holds no model of a framework"
+        raise NotConverted(said, key="model", next_step=_HELP_OF_CODE) from error
 
 
 def _family_of(model: object) -> str | None:
