@@ -16,6 +16,7 @@ from bot.settings import EvaluationRules, Triton
 from bot.systems.triton.config import parse_config
 
 if TYPE_CHECKING:
+    from bot.domain.signature import Signature
     from bot.evaluation.asking import Answered, AskOne
     from bot.evaluation.sets import EvaluationSet
     from bot.systems.triton.server import TritonServer
@@ -65,7 +66,7 @@ def ask_part(
     Raises InvalidInput where the settings name no evaluation set for the model, or where the set does not fit it.
     """
     with extras.needed("evaluation", by="an evaluation set"):
-        from bot.evaluation.asking import ask
+        from bot.evaluation.asking import ask, rows_in_a_request
         from bot.evaluation.parts import About, is_answered, keep_answers, part_of
 
     rules = rules_of(platform, model)
@@ -75,10 +76,10 @@ def ask_part(
             who: opened.enter_context(platform.triton(Triton(name=who.replace("_", "-"), grpc=loaded.grpc)))
             for who, loaded in versions.items()
         }
-        rows, asking = {}, {}
-        for who, loaded in versions.items():
-            rows[who], asking[who] = asks(servers[who], loaded.model, loaded.version, whole, rules)
-        at_once = min(rows.values())
+        asked = {
+            who: asking(servers[who], loaded.model, loaded.version, whole, rules) for who, loaded in versions.items()
+        }
+        at_once = rows_in_a_request(rules.batch_rows, (one.max_rows for one in asked.values()))
         mine = part_of(whole.rows, part, of, batch_rows=at_once)
         about = About(whole.digest, {who: loaded.digest for who, loaded in versions.items()}, mine)
         refused = dict.fromkeys(versions, 0)
@@ -89,7 +90,7 @@ def ask_part(
 
             def counted() -> Iterator[Answered]:
                 batches = of_the_part.batches(at_once, start=mine.start, stop=mine.stop)
-                for answered in ask(batches, asking, most_refused=None):
+                for answered in ask(batches, {who: one.ask for who, one in asked.items()}, most_refused=None):
                     for who, mask in answered.refused.items():
                         refused[who] += int(mask.sum())
                     yield answered
@@ -140,14 +141,23 @@ def rows_of(platform: Platform, rules: EvaluationRules, *, start: int = 0, stop:
     return keep(platform.sets_folder, rules.digest, platform.reader(rules), of=source, start=start, stop=stop)
 
 
-def asks(
-    server: TritonServer, model: str, version: int, of: EvaluationSet, rules: EvaluationRules
-) -> tuple[int, AskOne]:
-    """Return how many rows a version takes in a request, ``batch_rows`` at most, and what asks it rows of the set.
+@dataclass(frozen=True)
+class Asking:
+    """What asks one loaded version rows of a set.
 
-    Raises InvalidInput where the set does not fit the version.
+    ``output`` is the one that is measured, and ``max_rows`` how many rows the version takes in a request; 0 where it
+    has no batches.
     """
-    from bot.evaluation.asking import on_triton, rows_in_a_request
+
+    ask: AskOne
+    signature: Signature
+    output: str
+    max_rows: int
+
+
+def asking(server: TritonServer, model: str, version: int, of: EvaluationSet, rules: EvaluationRules) -> Asking:
+    """Return what asks a loaded version; raise InvalidInput where the set does not fit it."""
+    from bot.evaluation.asking import on_triton
     from bot.evaluation.measured import output_of
 
     signature = server.signature(model, version)
@@ -157,7 +167,7 @@ def asks(
         raise Rejected(
             f"the configuration of {model} {version} cannot be read: {error}", system=server.name
         ) from error
-    outputs = [output_of(rules, of.labels, signature)]
+    output = output_of(rules, of.labels, signature)
     infer = partial(server.infer_raw, model, version)
-    asking = on_triton(infer, of.inputs, signature, max_batch_size=size, outputs=outputs)
-    return rows_in_a_request(rules.batch_rows, [size]), asking
+    ask = on_triton(infer, of.inputs, signature, max_batch_size=size, outputs=[output])
+    return Asking(ask, signature, output, size)

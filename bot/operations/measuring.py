@@ -23,13 +23,12 @@ from bot.domain.gate import Gate
 from bot.domain.measured import findings, judged_slices, worst_first
 from bot.domain.smoke import Tensor
 from bot.errors import InvalidInput, OutsideError, PromobotError, Refused
+from bot.operations.evaluating import Asking, asking, rows_of
 from bot.platform import Platform
 from bot.settings import EvaluationRules
-from bot.systems.triton.config import parse_config
 from bot.systems.triton.server import TritonServer
 
 if TYPE_CHECKING:
-    from bot.domain.signature import Signature
     from bot.evaluation.asking import Answered, AskOne
     from bot.evaluation.sets import Batch, EvaluationSet
     from bot.systems.mlflow import PackageContents, RegisteredVersion
@@ -70,25 +69,20 @@ def measure(
     """Measure the proposed version on the set that the rules name, and ``champion`` beside it, if there is one.
 
     ``replays`` is how many recorded live requests both are asked, too. ``in_service`` returns the one in service; an
-    error there is the reason why it is not measured. Raises OutsideError where a system
-    is away.
+    error there is the reason why it is not measured. Raises OutsideError where a system is away.
     """
     with extras.needed("evaluation", by="the check Behaviour"):
         import bot.evaluation.measured  # noqa: F401 - fails here, and not in the middle
 
-    from bot.evaluation.asking import IN_SERVICE
-    from bot.evaluation.keeping import keep
-
-    source = f"s3://{rules.s3.bucket}/{rules.s3.prefix}" if rules.s3 else rules.source or ""
     try:
-        rows = keep(platform.sets_folder, rules.digest, platform.reader(rules), of=source)
+        rows = rows_of(platform, rules)
     except (InvalidInput, Refused, OutsideError) as error:
         return _nothing(rules, champion, f"it could not be had: {_with_step(error)}")
     with ExitStack() as stack:
         try:
             asked, problem = _side_by_side(stack, rules, rows, proposed, champion, in_service)
             evaluation = _evaluated(gate, rules, rows, proposed, champion, asked, problem)
-            if replays and IN_SERVICE in asked:
+            if replays and "in_service" in asked:
                 evaluation = evaluation.model_copy(update={"replay": _replayed(platform, proposed, replays, asked)})
         except InvalidInput as error:
             return _nothing(rules, champion, _with_step(error))
@@ -153,33 +147,17 @@ def _replayed(platform: Platform, proposed: Version, replays: int, asked: Mappin
 
 @dataclass(frozen=True)
 class _Opened:
-    """A version on staging that can be asked."""
+    """A version on staging that can be asked: rows of the set, and whole requests."""
 
-    ask: AskOne
+    rows: Asking
     infer: Callable[[Sequence[Tensor]], Sequence[Tensor]]
-    output: str
-    max_rows: int
 
 
 def _opened(stack: ExitStack, rules: EvaluationRules, rows: EvaluationSet, version: Version) -> _Opened:
-    from bot.evaluation.asking import on_triton
-    from bot.evaluation.measured import output_of
-
-    triton = stack.enter_context(version.load())
-    number = version.registered.version
-    signature: Signature = triton.signature(version.on_staging, number)
-    config = parse_config(triton.configuration(version.on_staging, number))
-    output = output_of(rules, rows.labels, signature)
-    ask = on_triton(
-        partial(triton.infer_raw, version.on_staging, number),
-        rows.inputs,
-        signature,
-        max_batch_size=config.max_batch_size,
-        outputs=[output],
-    )
-    outputs = [spec.name for spec in signature.outputs]
-    infer = partial(triton.infer, version.on_staging, number, outputs=outputs)
-    return _Opened(ask, infer, output, config.max_batch_size)
+    triton, number = stack.enter_context(version.load()), version.registered.version
+    found = asking(triton, version.on_staging, number, rows, rules)
+    outputs = [spec.name for spec in found.signature.outputs]
+    return _Opened(found, partial(triton.infer, version.on_staging, number, outputs=outputs))
 
 
 def _measured(
@@ -196,13 +174,14 @@ def _measured(
     from bot.evaluation.collected import collect
     from bot.evaluation.latency import compare_latency
 
-    size = rows_in_a_request(rules.batch_rows, (one.max_rows for one in asked.values()))
-    asks: dict[str, AskOne] = {who: _of_the_same_name(one, asked["proposed"].output) for who, one in asked.items()}
+    size = rows_in_a_request(rules.batch_rows, (one.rows.max_rows for one in asked.values()))
+    output = asked["proposed"].rows.output
+    asks: dict[str, AskOne] = {who: _of_the_same_name(one.rows, output) for who, one in asked.items()}
     if rules.answers is None:
         answered = ask(rows.batches(size), asks)
     else:
         answered = _of_all_parts(Path(rules.answers), rows, proposed, champion, asked, batch_rows=size)
-    collected = collect(answered, rows=rows.rows, output=asked["proposed"].output)
+    collected = collect(answered, rows=rows.rows, output=output)
     metrics, slices = [], []
     if collected.labels is not None:
         measures, seed = numbers.measures(gate, rules), rules.digest
@@ -260,20 +239,20 @@ def _of_all_parts(
     if champion is not None and "in_service" in asked:
         versions["in_service"] = champion.digest
     root = folder / versions["proposed"].removeprefix("sha256:")
-    name = asked["proposed"].output
-    own: dict[str, str] = {who: one.output for who, one in asked.items()}
+    name = asked["proposed"].rows.output
+    own: dict[str, str] = {who: one.rows.output for who, one in asked.items()}
     for each in merged(root, rows, versions, batch_rows=batch_rows):
         outputs = {who: {name: found[own[who]]} if own[who] in found else {} for who, found in each.outputs.items()}
         yield replace(each, outputs=outputs)
 
 
-def _of_the_same_name(opened: _Opened, output: str) -> AskOne:
+def _of_the_same_name(asked: Asking, output: str) -> AskOne:
     """Return what asks, with the measured output under one name: two versions may call it differently."""
-    if opened.output == output:
-        return opened.ask
+    if asked.output == output:
+        return asked.ask
 
     def asks(batch: Batch) -> Mapping[str, Any]:
-        return {output: opened.ask(batch)[opened.output]}
+        return {output: asked.ask(batch)[asked.output]}
 
     return asks
 

@@ -12,10 +12,10 @@ import pytest
 
 from bot import cli
 from bot.environment_files import load
-from bot.evaluation.asking import IN_SERVICE, PROPOSED, ask
+from bot.evaluation.asking import IN_SERVICE, PROPOSED, ask, rows_in_a_request
 from bot.evaluation.parts import merged
 from bot.evaluation.sets import EvaluationSet, write
-from bot.operations.evaluating import asks, rules_of
+from bot.operations.evaluating import asking, rules_of
 from bot.platform import Platform
 from bot.settings import Triton
 from bot.systems.triton.server import TritonServer
@@ -99,9 +99,9 @@ def test_parts_on_a_real_triton_are_together_one_run(
 
     with Platform(load(tmp_path / "root", "dev"), {"XDG_CACHE_HOME": str(tmp_path / "cache")}) as platform:
         rules = rules_of(platform, "churn")
-        asked = {who: asks(server, "measured", n, opened, rules) for who, n in ((PROPOSED, 2), (IN_SERVICE, 1))}
-    assert {rows for rows, _ in asked.values()} == {100}
-    whole = list(ask(opened.batches(100), {who: one for who, (_, one) in asked.items()}))
+        asked = {who: asking(server, "measured", n, opened, rules) for who, n in ((PROPOSED, 2), (IN_SERVICE, 1))}
+    assert {rows_in_a_request(rules.batch_rows, [one.max_rows]) for one in asked.values()} == {100}
+    whole = list(ask(opened.batches(100), {who: one.ask for who, one in asked.items()}))
     together = list(merged(tmp_path / "answers", opened, DIGESTS, batch_rows=100))
     assert len(together) == len(whole) == 10
     for one, other in zip(together, whole, strict=True):
