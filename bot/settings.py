@@ -478,10 +478,6 @@ class Costs(_Part):
     """What decisions cost, in a unit of your own."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
         json_schema_extra={
             "anyOf": [
                 _only(("per_unit",), "number", without=("false_positive", "false_negative")),
@@ -511,10 +507,6 @@ class EvaluationRules(_Part):
     """The rows on which the bot measures both versions itself, and how."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
         serialize_by_alias=True,
         json_schema_extra={
             "anyOf": [_only(("from",), "string", without=("s3",)), _only(("s3",), "object", without=("from",))]

@@ -58,14 +58,14 @@ SliceNames = Annotated[
 OnUnknown = Literal["stop", "pass"]
 
 
-class MetricRule(BaseModel):
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class MetricRule(_Part):
     """What one metric must satisfy."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
         json_schema_extra={
             "anyOf": [_given(bound, "number") for bound in ("minimum", "maximum", "max_regression")],
             "if": _given("confidence", "number"),
@@ -97,14 +97,10 @@ class MetricRule(BaseModel):
         return self
 
 
-class SliceRule(BaseModel):
+class SliceRule(_Part):
     """The rules for each part of the evaluation set: each region, each kind of customer."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
         json_schema_extra={
             "anyOf": [
                 _given("max_regression", "number"),
@@ -145,14 +141,10 @@ class SliceRule(BaseModel):
         return self.metrics.get(metric, self.max_regression)
 
 
-class LatencyRule(BaseModel):
+class LatencyRule(_Part):
     """The latency budget of one request on the staging Triton, where both versions are asked in turns."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
         json_schema_extra={
             "anyOf": [
                 _given(bound, "number")
@@ -180,20 +172,16 @@ class LatencyRule(BaseModel):
         return self
 
 
-class DemandedFindings(BaseModel):
+class DemandedFindings(_Part):
     """A demand for the findings of another tool: ``promobot.checks/<name>.json``, about these bytes, and passed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     max_age_hours: float | None = Field(
         default=None, gt=0, description="how old it may be when READY looks; default: any age"
     )
 
 
-class Gate(BaseModel):
+class Gate(_Part):
     """The rules for one model in one environment."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     metrics: dict[str, MetricRule] = Field(min_length=1, description="rules by the metric's name in MLflow")
     on_miss: Literal["shadow", "stop"] = Field(
