@@ -116,20 +116,27 @@ def _metric(collected: Collected, one: Measure, *, seed: str, claimed: float | N
         **common,
         measure=measure.name,
         lower_is_better=not measure.higher_is_better,
-        proposed=found.proposed,
+        **_kept(found),
         proposed_error=found.proposed_error,
-        in_service=found.in_service,
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        confidence=found.confidence if found.difference is not None else None,
-        standard_error=found.standard_error,
         method=found.method,
         rows=found.rows,
         outcome=outcome,
         rows_needed=needed,
         why=why,
     )
+
+
+def _kept(found: Difference) -> dict[str, float | None]:
+    """Return what a metric and a slice keep of a comparison, by the names of their fields."""
+    return {
+        "proposed": found.proposed,
+        "in_service": found.in_service,
+        "difference": found.difference,
+        "low": found.low,
+        "high": found.high,
+        "confidence": found.confidence if found.difference is not None else None,
+        "standard_error": found.standard_error,
+    }
 
 
 def _compared(
@@ -180,13 +187,7 @@ def _slice(by: str, value: str, name: str, rows: int, found: Difference, allowed
         value=value,
         rows=rows,
         metric=name,
-        proposed=found.proposed,
-        in_service=found.in_service,
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        confidence=found.confidence if found.difference is not None else None,
-        standard_error=found.standard_error,
+        **_kept(found),
         allowed=allowed,
         p_value=p_value,
     )
