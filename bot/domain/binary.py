@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bot.domain import jsontext
@@ -79,19 +79,35 @@ def answer(body: bytes, headers: Mapping[str, str]) -> tuple[str, list[Tensor]]:
         raise ValueError("has no outputs")
     if not isinstance(document.get("model_version"), str):
         raise ValueError("has no model_version")
-    at, outputs = int(said), []
-    for entry in document["outputs"]:
-        size = binary_size(entry)
-        if size is None:
-            outputs.append(tensor_from_json(entry))
-            continue
-        if size > len(body) - at:
-            raise ValueError(f"{len(body) - at} bytes are left for a tensor of {size}")
-        outputs.append(_decoded(entry, body[at : at + size]))
-        at += size
+    outputs, at = tensors(document["outputs"], body, int(said), plain=tensor_from_json, of=_decoded)
     if at < len(body):
         raise ValueError(f"{len(body) - at} bytes belong to no tensor")
     return document["model_version"], outputs
+
+
+def tensors(
+    entries: Iterable[Any],
+    body: bytes,
+    begin: int,
+    *,
+    plain: Callable[[Any], Tensor],
+    of: Callable[[Any, bytes], Tensor],
+) -> tuple[list[Tensor], int]:
+    """Return the tensors that a JSON header lists, and where their bytes end, which begin at ``begin`` of the body.
+
+    ``plain`` reads one whose values stand in the JSON, ``of`` one with its bytes. Raise ValueError where bytes lack.
+    """
+    at, found = begin, list[Tensor]()
+    for entry in entries:
+        size = binary_size(entry)
+        if size is None:
+            found.append(plain(entry))
+            continue
+        if size > len(body) - at:
+            raise ValueError(f"{len(body) - at} bytes are left for a tensor of {size}")
+        found.append(of(entry, body[at : at + size]))
+        at += size
+    return found, at
 
 
 def only(wanted: Sequence[str], outputs: Sequence[Tensor]) -> list[Tensor]:

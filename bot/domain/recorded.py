@@ -12,17 +12,16 @@ there: each is 0, false or an empty text instead, so that the request can still 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from bot.domain import jsontext
-from bot.domain.binary import decode
+from bot.domain.binary import decode, tensors
 from bot.domain.packed import Scalar, loaded
 from bot.domain.recorded_field import Field
-from bot.domain.smoke import FLOATS, Tensor, binary_size, tensor_from_json
+from bot.domain.smoke import FLOATS, Tensor, declared, tensor_from_json
 
 FORMAT = 1
 
@@ -82,18 +81,7 @@ def asked(body: bytes | bytearray, header_length: str | None) -> tuple[Tensor, .
     document = jsontext.read(bytes(body[:length]))
     if not isinstance(document, dict) or not isinstance(document.get("inputs"), list) or not document["inputs"]:
         raise ValueError("has no inputs")
-    at, inputs = length, list[Tensor]()
-    for entry in document["inputs"]:
-        size = binary_size(entry)
-        if size is None:
-            inputs.append(tensor_from_json(_flat(entry)))
-            continue
-        if size > len(body) - at:
-            raise ValueError(f"{len(body) - at} bytes are left for a tensor of {size}")
-        name, datatype, shape = (entry.get(key) for key in ("name", "datatype", "shape"))
-        tensor = decode(str(name), str(datatype), _sizes(shape), bytes(body[at : at + size]))
-        inputs.append(replace(tensor, data=loaded(tensor.data)))
-        at += size
+    inputs, _ = tensors(document["inputs"], bytes(body), length, plain=_plain, of=_decoded)
     return tuple(inputs)
 
 
@@ -128,20 +116,17 @@ def _nothing(datatype: str) -> Scalar:
     return 0.0 if datatype in FLOATS else 0
 
 
-def _flat(entry: Any) -> Any:
-    """Return the entry with its data in one list: Triton takes rows as lists of their own, too."""
+def _decoded(entry: Any, raw: bytes) -> Tensor:
+    tensor = decode(*declared(entry), raw)
+    return replace(tensor, data=loaded(tensor.data))
+
+
+def _plain(entry: Any) -> Tensor:
+    """Read an input in JSON: Triton takes rows as lists of their own, too."""
     if not isinstance(entry, dict) or not isinstance(entry.get("data"), list):
         raise ValueError("an input has no data")
     data, shape = entry["data"], entry.get("shape")
     depth = len(shape) if isinstance(shape, list) else 0
     while depth > 1 and data and all(isinstance(part, list) for part in data):
         data, depth = [value for part in data for value in part], depth - 1
-    return {**entry, "data": data}
-
-
-def _sizes(shape: object) -> tuple[int, ...]:
-    if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < 2**31 for size in shape):
-        raise ValueError(f"an input has the bad shape {shape!r:.80}")
-    if math.prod(shape) > 2**31:
-        raise ValueError(f"an input has the bad shape {shape!r:.80}")
-    return tuple(shape)
+    return tensor_from_json({**entry, "data": data})
