@@ -5,8 +5,8 @@
 Both trees are unpacked from Git, each with an environment of its own, installed as the README says. Every round runs
 each benchmark once in either tree, by that tree's own code, and the other tree begins each time. What ``status``
 takes is measured on one platform, with both commands and what they are compared with in turns. ``--only
-code,startup`` takes a part, ``--rounds`` says how often. A figure has its floor beside it, from the same rounds: what
-the same machine takes for the least that the figure contains.
+code,startup`` takes a part, and keeps the other rows of the file of ``--json``. ``--rounds`` says how often. A figure
+has its floor beside it, from the same rounds: what the same machine takes for the least that the figure contains.
 """
 
 from __future__ import annotations
@@ -125,6 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "cores": os.cpu_count(),
             "rows": [asdict(row) | {"reached": row.reached} for row in rows],
         }
+    if options.json and options.json.exists():
+        run = with_rows_of(json.loads(options.json.read_text()), run)
     print(block(run))
     if options.json:
         options.json.write_text(json.dumps(run, indent=1) + "\n")
@@ -339,6 +341,13 @@ def with_block(page: str, text: str) -> str:
     return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
 
 
+def with_rows_of(earlier: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``run`` with the rows of an earlier one that it did not measure, each with the commit that it is of."""
+    measured = {row["what"] for row in run["rows"]}
+    kept = [{"of": earlier["after"], **row} for row in earlier["rows"] if row["what"] not in measured]
+    return {**run, "rows": [*run["rows"], *kept]}
+
+
 def block(run: Mapping[str, Any]) -> str:
     """Return the table of a run."""
     lines = ["|  | what | goal | before | after | better by | floor in the same rounds |"]
@@ -351,7 +360,7 @@ def block(run: Mapping[str, Any]) -> str:
         least = f"{_number(floor)}: {row['floor_is']}" if floor is not None else ""
         cells = (
             sign,
-            f"{row['what']}, {row['unit']}",
+            f"{row['what']}, {row['unit']}{_of(row)}",
             row["goal"],
             _number(before),
             f"**{_number(after)}**",
@@ -365,6 +374,11 @@ def block(run: Mapping[str, Any]) -> str:
         f"Before is `{run['before']}`, after is `{run['after']}`; {run['at'][:10]}, {run['cores']} cores, {rounds}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _of(row: Mapping[str, Any]) -> str:
+    """Say of which commit a row is that the last run did not measure."""
+    return f" (at `{row['of']}`)" if "of" in row else ""
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -76,3 +76,13 @@ def test_a_floor_that_no_run_compared_with_is_said() -> None:
         before_after._seconds([{"name": "publish", "against": HASHING, "peer": [1.0]}], "publish", READING)
     found = [{"name": "publish", "against": READING, "peer": [1.0, 3.0]}]
     assert before_after._seconds(found, "publish", READING) == 2
+
+
+def test_a_part_that_is_measured_again_keeps_the_other_rows_and_says_of_what_they_are() -> None:
+    earlier = _run(_row([5.0], [5.0], False), _row([7.0], [7.0], False) | {"what": "hashing"})
+    run = before_after.with_rows_of({**earlier, "after": "old"}, _run(_row([1.0], [4.0], True)))
+    text = before_after.block(run)
+    assert "waiting, s |" in text and "**1**" in text and "**5**" not in text
+    assert "hashing, s (at `old`) |" in text
+    again = before_after.with_rows_of(run, _run(_row([2.0], [4.0], True)))
+    assert "hashing, s (at `old`) |" in before_after.block(again)
