@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version as installed_version
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
@@ -24,8 +25,10 @@ from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from bot.domain.routes import RouteTable, Target
+from bot.domain.traffic import Traffic, merged
 from bot.gateway.asgi import (
     FULL,
+    STATUS_OF,
     WORKER_HEADER,
     ClientGone,
     Refusal,
@@ -37,13 +40,14 @@ from bot.gateway.asgi import (
     unless_gone,
 )
 from bot.gateway.budget import Budget, Full, Held
-from bot.gateway.connection import ExchangeFailed, Headers
+from bot.gateway.connection import ExchangeFailed, Headers, Reply
 from bot.gateway.discovery import Discovery
 from bot.gateway.rewrite import with_public_name
 from bot.gateway.settings import GatewaySettings
 from bot.gateway.shadow import Shadows, sum_of_counts
 from bot.gateway.table import Broken, NotTaken, RoutesFile, check_successor
-from bot.gateway.tritons import Tritons, in_the_way, request_to
+from bot.gateway.traffic import CLIENT_LEFT, MINUTE_SECONDS, OWN, Counter, TrafficCounts
+from bot.gateway.tritons import MAY_LACK_THE_VERSION, NOT_LOADED, Tritons, in_the_way, request_to
 from bot.gateway.workers import State, Workers
 
 if TYPE_CHECKING:
@@ -52,6 +56,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("bot.gateway")
 
 _TRIAL = re.compile(r"promobot-doctor-[0-9a-f]{16}\.json")
+_SUMMED = frozenset({"shadows", "traffic", "traffic_bounds"})
+"""Counts of the workers, of which ``GET /routes`` shows the sum."""
 RELOAD_BYTES = 4096
 """The body of a reload is one number."""
 
@@ -109,6 +115,7 @@ class Gateway:
         )
         self._bodies = Budget(settings.max_bytes_in_flight)
         self._shadows = Shadows(settings.tritons, settings.shadow)
+        self._traffic = TrafficCounts()
         self._recorder: Recorder | None = None
         self._service = Service(RouteTable(settings.environment), problem=NOT_STARTED)
         self._older: list[Service] = []
@@ -150,12 +157,14 @@ class Gateway:
             )
             await self._recorder.begin()
         following = asyncio.create_task(self._follow()) if self.settings.follow_seconds else None
+        marking = asyncio.create_task(self._keep_marks())
         try:
             yield
         finally:
-            if following is not None:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+            running = [task for task in (marking, following) if task is not None]
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
             await self._discovery.end()
             self._workers.leave()
             self._service = Service(self.table, problem="the gateway has stopped")
@@ -208,6 +217,7 @@ class Gateway:
         self._older = [older for older in (*self._older, self._service) if older.in_flight]
         self._service = service
         self._shadows.follow(service.table)
+        self._traffic.follow(service.table)
         self._tritons.keep_to(_live(service.table))
         log.info("serving generation %d of %r", service.table.generation, service.table.environment)
 
@@ -242,6 +252,11 @@ class Gateway:
                 self._said = str(error)
             except Exception:  # a worker that no longer follows would serve old routes for ever
                 log.exception("could not look for newer routes")
+
+    async def _keep_marks(self) -> None:
+        while True:
+            await asyncio.sleep(MINUTE_SECONDS)
+            self._traffic.keep_marks()
 
     async def _look_for_newer(self) -> None:
         generation = self.table.generation
@@ -372,6 +387,7 @@ class Gateway:
         own = {"id": self._workers.id, **self._own_state()}
         workers = [own, *await self._workers.states(timeout_seconds=self.settings.probe_timeout_seconds)]
         service = self._service
+        traffic = merged(filter(None, map(Traffic.from_json, workers)))
         return {
             "name": self.settings.name,
             **json.loads(service.table.to_json()),
@@ -381,11 +397,12 @@ class Gateway:
             "draining": sum(worker.get("draining", 0) for worker in workers),
             "bodies": self._bodies.to_json(),
             "shadows": sum_of_counts(worker.get("shadows", {}) for worker in workers),
+            **(traffic.to_json() if traffic else {}),
             **({"recording": self._recorder.counts.to_json()} if self._recorder else {}),
             "worker": own["id"],
             "group": self._workers.group,
             # None where this process cannot tell which others there are.
-            "workers": [_without_shadows(worker) for worker in workers] if self._workers.known else None,
+            "workers": [_without_counts(worker) for worker in workers] if self._workers.known else None,
         }
 
     def _own_state(self) -> State:
@@ -399,6 +416,7 @@ class Gateway:
             "tritons": self._tritons.counts,
             "silence": self._tritons.silence.to_json(),
             "shadows": {model: counts.to_json() for model, counts in self._shadows.counts.items()},
+            **self._traffic.traffic().to_json(),
         }
 
     @property
@@ -459,6 +477,8 @@ class Gateway:
     async def _infer_within(self, held: Held, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = scope["headers"]
         settings = self.settings
+        counter: Counter | None = None
+        began = 0.0
         try:
             body = await read_body(
                 scope,
@@ -468,6 +488,8 @@ class Gateway:
                 seconds=settings.clients.request_seconds,
             )
             service, model, live = self._serving(scope)
+            counter = None if OWN in headers else self._traffic.counter(model, live)
+            began = perf_counter()
             with service:
                 headers = passed_on(headers, renamed=live.triton_model != model)
                 request = request_to(live, b"POST", b"/infer", headers, body, admit=held.take)
@@ -475,10 +497,16 @@ class Gateway:
             if reply.status == 200 and live.triton_model != model:
                 reply = with_public_name(reply, key="model_name", triton_model=live.triton_model, model=model)
         except ClientGone:
+            if counter is not None:  # a version may be so slow that nobody waits for it
+                counter.note(CLIENT_LEFT, perf_counter() - began)
             return
         except (Refusal, ExchangeFailed, Full) as error:
+            if counter is not None and isinstance(error, ExchangeFailed):
+                counter.note(STATUS_OF[type(error)], perf_counter() - began)
             await answer_error(error, scope, receive, send, worker=self._worker)
             return
+        if counter is not None:
+            counter.note(reply.status, perf_counter() - began, lacking=_lacking(reply))
         await send_reply(reply, send, worker=self._worker)
         if reply.status == 200:  # what the live version refused would say nothing about its shadow
             self._shadows.copy(model, headers, body)
@@ -524,8 +552,13 @@ class _Ask:
         await self.gateway._ask(self.what, scope, receive, send)
 
 
-def _without_shadows(worker: State) -> State:
-    return {key: value for key, value in worker.items() if key != "shadows"}
+def _without_counts(worker: State) -> State:
+    return {key: value for key, value in worker.items() if key not in _SUMMED}
+
+
+def _lacking(reply: Reply) -> bool:
+    """Say whether Triton refused because it does not have the version, whatever status it gives that."""
+    return reply.status in MAY_LACK_THE_VERSION and NOT_LOADED in reply.body
 
 
 def _live(table: RouteTable) -> set[Target]:

@@ -15,6 +15,7 @@ from bot import trust
 from bot.domain import binary
 from bot.domain.routes import RouteTable
 from bot.domain.smoke import Tensor
+from bot.domain.traffic import OWN_HEADER, Traffic, merged
 from bot.domain.usage import Usage, usage_from
 from bot.domain.workers import Answering, answering
 from bot.errors import Denied, Foreign, NotReady, Refused, Rejected, Unavailable
@@ -97,12 +98,31 @@ class Gateway:
         self.latest = tuple(seen.values())
         return self.latest
 
+    @retry
+    def traffic(self) -> Traffic | None:
+        """Return what the processes behind this address counted; None where all are too old to count.
+
+        Which process answers is chance, so processes that do not know each other may be left out.
+        """
+        found: dict[str, Traffic | None] = {}
+        with self._errors("read its traffic"):
+            for _ in range(LOOKS):
+                document = self._read_routes()
+                found[str(document.get("group"))] = Traffic.from_json(document)
+        return merged(filter(None, found.values()))
+
     def _look(self) -> Answering:
         with self._errors("read its routes"):
-            answer = self._client.get("/routes")
-            answer.raise_for_status()
-            document = answer.json()
+            document = self._read_routes()
             return answering(document, _table(document))
+
+    def _read_routes(self) -> dict[str, Any]:
+        answer = self._client.get("/routes")
+        answer.raise_for_status()
+        document = answer.json()
+        if not isinstance(document, dict):
+            raise ValueError("no JSON object")
+        return document
 
     @retry
     def try_token(self) -> None:
@@ -153,7 +173,8 @@ class Gateway:
         except ValueError as error:  # nobody was asked yet
             raise Rejected(f"could not ask {model}: {error}", system=self._system) from error
         with self._errors(f"ask {model}"):
-            answer = self._client.post(f"/v2/models/{model}/infer", content=body, headers=headers)
+            own = {**headers, OWN_HEADER: "1"}
+            answer = self._client.post(f"/v2/models/{model}/infer", content=body, headers=own)
             self._answered_by.add(answer.headers.get("promobot-worker", ""))
             answer.raise_for_status()
             version, tensors = binary.answer(answer.content, answer.headers)

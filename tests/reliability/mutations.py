@@ -100,6 +100,7 @@ WHILE_STOPPED = "test_while_github_is_stopped_users_go_back_and_the_next_deploym
 T_ROLLBACK = "tests/operations/test_rollback.py"
 DISCOVERY, T_DISCOVERY = "bot/gateway/discovery.py", "tests/gateway/test_discovery.py"
 GATEWAY_ASGI, GATEWAY_PROTOCOL = "bot/gateway/asgi.py", "bot/gateway/protocol.py"
+T_TRAFFIC = "tests/gateway/test_traffic.py"
 T_UPGRADE, T_LIMITS, T_ADDRESSES = (f"tests/gateway/test_{name}.py" for name in ("upgrade", "limits", "addresses"))
 T_TRIALS, T_SHARE_TRIAL = "tests/systems/test_trials_of_systems.py", "tests/share/test_share_trial.py"
 SCOPE, T_SCOPE = "bot/domain/scope.py", "tests/domain/test_scope.py"
@@ -1621,6 +1622,70 @@ MUTATIONS = (
         "            held.take(len(body))\n",
         "            pass\n",
         (f"{T_LIMITS}::test_copies_for_shadows_have_a_budget_of_their_own",),
+    ),
+    Mutation(
+        "traffic",
+        "the bot's own requests are not counted",
+        "bot/gateway/core.py",
+        "None if OWN in headers else ",
+        "",
+        (f"{T_TRAFFIC}::test_the_bots_own_requests_are_not_counted",),
+    ),
+    Mutation(
+        "traffic",
+        "the bot says which requests are its own",
+        "bot/systems/gateway.py",
+        '{**headers, OWN_HEADER: "1"}',
+        "headers",
+        (f"{T_TRAFFIC}::test_the_bots_own_requests_are_not_counted",),
+    ),
+    Mutation(
+        "traffic",
+        "what a Triton that lacks the version refuses has failed",
+        "bot/gateway/traffic.py",
+        "        if code >= 500 or lacking:\n",
+        "        if code >= 500:\n",
+        (f"{T_TRAFFIC}::test_what_fails_is_told_from_what_is_refused[the-version-is-not-there]",),
+    ),
+    Mutation(
+        "traffic",
+        "no answer at all has failed",
+        "bot/gateway/core.py",
+        "                counter.note(STATUS_OF[type(error)], perf_counter() - began)\n",
+        "                pass\n",
+        (f"{T_TRAFFIC}::test_a_triton_that_cannot_be_reached_has_failed",),
+    ),
+    Mutation(
+        "traffic",
+        "a client that leaves is counted",
+        "bot/gateway/core.py",
+        "                counter.note(CLIENT_LEFT, perf_counter() - began)\n",
+        "                pass\n",
+        (f"{T_TRAFFIC}::test_a_client_that_leaves_is_counted_with_the_time_that_it_waited",),
+    ),
+    Mutation(
+        "traffic",
+        "another version begins anew",
+        "bot/gateway/traffic.py",
+        "(counter, counter.mark()) for counter in counters",
+        "(counter, _NOTHING) for counter in counters",
+        (f"{T_TRAFFIC}::test_a_version_that_stays_begins_anew_with_its_neighbour",),
+    ),
+    Mutation(
+        "traffic",
+        "numbers of older routes are left out",
+        "bot/domain/traffic.py",
+        "        if self.of != other.of:\n            return self\n",
+        "",
+        ("tests/domain/test_traffic.py::test_of_a_process_that_still_has_older_routes_nothing_is_added",),
+    ),
+    Mutation(
+        "traffic",
+        "a gateway of before says nothing, and not zero",
+        "bot/domain/traffic.py",
+        '        if "traffic" not in document:\n            return None\n',
+        '        if "traffic" not in document:\n            return cls(0)\n',
+        ("tests/domain/test_traffic.py::test_a_gateway_of_before_says_nothing_and_not_zero",),
     ),
     Mutation(
         "clients",
