@@ -84,7 +84,9 @@ def layer(
     return Layer(names(own), frozenset(others.split()), names(for_types), names(but), pure, any_other)
 
 
-OF_RESULTS = "render.adoption render.bisecting render.packaging render.job render.slack render.terminal"
+OF_RESULTS = (
+    "render.adoption render.bisecting render.explaining render.packaging render.job render.slack render.terminal"
+)
 """Documents that are made of results. They stand above the operations; the other documents are made of values."""
 
 LAYERS = {
@@ -143,6 +145,7 @@ LAYERS = {
     # For types: a command imports its own operation. Importing all of them would take it 0.15 to 0.3 s more.
     "bot.render.adoption": layer("render", for_types="training.adoption", pure=True),
     "bot.render.bisecting": layer("domain render", for_types="operations", pure=True),
+    "bot.render.explaining": layer("domain render", for_types="operations", pure=True),
     "bot.render.packaging": layer("render", for_types="training.model_directory", pure=True),
     "bot.render.job": layer("domain exit_codes operations.job render", for_types="operations", pure=True),
     "bot.render.slack": layer("domain render", for_types="operations", pure=True),

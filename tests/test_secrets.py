@@ -359,6 +359,7 @@ EVERY = (
             ("evidence", "revoke", "churn", "1", "--reason", "by mistake"),
             ("recheck", "churn"),
             ("bisect", "churn", "--case", "law"),
+            ("explain", "0"),
             ("evaluate", "churn", "--part", "0", "--of", "2", "--answers", "answers", "--proposed", LOADED),
             ("retire", "churn", "--reason", "nobody asks it"),
             ("cleanup",),

@@ -54,6 +54,7 @@ _FIRST = (
     *(
         "history",
         "bisect",
+        "explain",
         "quarantine",
         "evidence",
         "cleanup",

@@ -20,6 +20,7 @@ from bot.domain.release import Lane, Slot
 from bot.errors import InvalidInput, OutsideError, Refused, Rejected
 from bot.exit_codes import ExitCode
 from bot.operations import Say, cases
+from bot.operations.brought import number_of
 from bot.operations.checking import left_by_killed, on_staging_triton, purge, released
 from bot.operations.known import known_models
 from bot.platform import Platform
@@ -239,16 +240,13 @@ def _way_back(platform: Platform, before: Served) -> int | None:
 
 def _merge_of(platform: Platform, model: str, release: Served) -> Merge:
     """Return which pull request brought a release, by its evidence, and who merged it, by GitHub."""
-    slot = Slot(platform.environment, model, Lane.LIVE)
-    evidence = platform.ledger.evidence_of(slot, release.digest)
-    of = release.entry.in_slot(slot)
-    number = next((one.pull_request for one in evidence if one.pull_request and one.covers(of)), None)
+    number = number_of(platform.ledger, release.entry.in_slot(Slot(platform.environment, model, Lane.LIVE)))
     if number is None:
         return Merge(problem=f"no evidence names it; `promobot history show {release.record}` has the commit of main")
     try:
-        pull, by = platform.github.pull_request(number), platform.github.merged_by(number)
+        pull = platform.github.pull_request(number)
     except OutsideError as error:
         return Merge(number, problem=str(error))
     if not pull.merged:
         return Merge(number, pull.url, problem="it was checked there, and merged by another pull request")
-    return Merge(number, pull.url, by, pull.merged_at)
+    return Merge(number, pull.url, pull.merged_by, pull.merged_at)

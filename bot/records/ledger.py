@@ -195,6 +195,11 @@ class Ledger:
         found = self._evidence_below(self._evidence_folder(slot.model, digest))
         return (one for one in found if (one.slot, one.digest) == (slot, digest))
 
+    def checked_digests(self) -> set[tuple[str, str]]:
+        """Return each digest of which there is evidence, with its model; reads no evidence, only the names of it."""
+        keys = (key.split("/") for key in self._store.keys(f"evidence/{self.environment}"))
+        return {(f"sha256:{key[3]}", key[2]) for key in keys}
+
     def all_evidence(self, model: str | None = None) -> list[Evidence]:
         """Return all evidence of one model or of every one, newest first."""
         found = self._evidence_below(f"evidence/{self.environment}" + (f"/{model}" if model else ""))

@@ -133,11 +133,23 @@ class PullRequest:
     """The branch that it would be merged into."""
     of_a_fork: bool = False
     """Whether its branch is not one of this repository, or is gone with its own."""
+    merged_by: str = ""
+    """Login of who merged it. Only :meth:`GitHubRepository.pull_request` asks; GitHub's lists do not say it."""
 
     @property
     def has_no_checks(self) -> bool:
         """Whether GitHub started no workflow for its opening."""
         return self.author == ACTIONS_OWN
+
+
+@dataclass(frozen=True)
+class Approval:
+    """An approving review that stands: whose, of which commit, when."""
+
+    by: str
+    commit: str
+    at: datetime | None
+    said: str = ""
 
 
 _authors: dict[tuple[str, int], tuple[str, str]] = {}
@@ -320,13 +332,23 @@ class GitHubRepository:
         """Return a pull request."""
         with self._errors(f"read pull request #{number}"):
             pull = self._repository.get_pull(number)
-            return replace(_pull_request(pull), of_a_fork=not self._is_ours(pull))
+            merged_by = _login(pull.merged_by) if pull.merged_at else ""
+            return replace(_pull_request(pull), of_a_fork=not self._is_ours(pull), merged_by=merged_by)
 
     @retry
-    def merged_by(self, number: int) -> str:
-        """Return the login of who merged a pull request; an empty string where GitHub names nobody."""
-        with self._errors(f"read pull request #{number}"):
-            return _login(self._repository.get_pull(number).merged_by)
+    def approvals(self, number: int) -> list[Approval]:
+        """Return the approvals that stand: of each person the last review counts, without plain comments."""
+        with self._errors(f"read the reviews of #{number}"):
+            last = {
+                _login(review.user): review
+                for review in self._repository.get_pull(number).get_reviews()
+                if review.state not in ("COMMENTED", "PENDING")
+            }
+            return [
+                Approval(who, review.commit_id or "", review.submitted_at, review.body or "")
+                for who, review in last.items()
+                if review.state == "APPROVED"
+            ]
 
     @retry
     def open_pull_requests(self, *, prefix: str) -> list[PullRequest]:

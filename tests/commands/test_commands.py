@@ -19,6 +19,7 @@ TYPED: dict[str, list[str]] = {
     "check": ["ready", "--pull-request", "1"],
     "recheck": ["churn", "--env", "dev"],
     "bisect": ["churn", "--env", "dev", "--case", "case.json"],
+    "explain": ["3b1f"],
     "evaluate": [
         *("churn", "--env", "dev", "--part", "0", "--of", "4", "--answers", "there"),
         *("--proposed", f"sha256:{'0' * 64}@triton:8001/churn/7"),

@@ -3503,6 +3503,22 @@ MUTATIONS = (
         ("tests/operations/test_bisect.py::test_a_version_in_quarantine_is_no_way_back",),
     ),
     Mutation(
+        "explain",
+        "an approval of an earlier commit is told from one of what was merged",
+        "bot/operations/brought.py",
+        "one.commit == pull.head",
+        "True",
+        ("tests/operations/test_explain.py::test_an_approval_of_an_earlier_commit_is_marked",),
+    ),
+    Mutation(
+        "explain",
+        "what checked the same bytes beside other parts is no evidence of a bundle",
+        "bot/operations/explain.py",
+        " if one.bundle is not None and one.bundle.digest == digest]",
+        "]",
+        ("tests/operations/test_explain.py::test_the_digest_of_a_bundle_names_each_part",),
+    ),
+    Mutation(
         "bundles",
         "one that is not whole is held",
         "bot/operations/deployment/admission.py",
