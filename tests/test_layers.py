@@ -23,6 +23,7 @@ PURE = frozenset(
         *(
             "__future__",
             "base64",
+            "bisect",
             "collections",
             "contextvars",
             "dataclasses",

@@ -42,6 +42,11 @@ class Target:
         """Return the object that ``routes.json`` holds."""
         return {"triton_model": self.triton_model, "version": self.version, "digest": self.digest}
 
+    @classmethod
+    def from_json(cls, entry: object) -> Target:
+        """Parse ``entry``, which :meth:`to_json` returned; raise ValueError where it is something else."""
+        return _target(entry)
+
 
 @dataclass(frozen=True)
 class Route:

@@ -458,6 +458,8 @@ def tensor_from_json(entry: object) -> Tensor:
     data = entry["data"]
     if not isinstance(data, list) or len(data) != math.prod(shape):
         raise ValueError(f"tensor {name!r:.80} has not as many values as its shape {list(shape)!r:.80} says")
+    if datatype in FLOATS and all(type(value) is float for value in data):
+        return Tensor(name=name, datatype=datatype, shape=shape, data=tuple(data))  # most answers are such
     try:
         values = tuple(scalar_from_json(value, datatype) for value in data)
     except ValueError as error:

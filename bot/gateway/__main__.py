@@ -39,6 +39,18 @@ _LIMITS: tuple[tuple[str, object, type, str], ...] = (
     ("--answer-seconds", CLIENT_LIMITS.answer_seconds, float, "for a client to read a large answer"),
     ("--keep-alive-seconds", KEEP_ALIVE_SECONDS, int, "for an idle connection"),
     ("--shadow-bytes-in-flight", SHADOW_SETTINGS.max_bytes_in_flight, int, "copies for shadows, and their answers"),
+    (
+        "--shadow-compared-bytes",
+        SHADOW_SETTINGS.max_compared_bytes,
+        int,
+        "an answer that is compared with its shadow's",
+    ),
+    (
+        "--shadow-compare-share",
+        SHADOW_SETTINGS.compare_share,
+        float,
+        "of one processor, for comparing; 0: compare nothing",
+    ),
 )
 
 
@@ -154,7 +166,12 @@ def main(arguments: list[str] | None = None) -> int:
             max_request_bytes=options.max_request_bytes,
             max_bytes_in_flight=options.max_bytes_in_flight,
             clients=ClientLimits(**{field.name: getattr(options, field.name) for field in fields(ClientLimits)}),
-            shadow=replace(SHADOW_SETTINGS, max_bytes_in_flight=options.shadow_bytes_in_flight),
+            shadow=replace(
+                SHADOW_SETTINGS,
+                max_bytes_in_flight=options.shadow_bytes_in_flight,
+                max_compared_bytes=options.shadow_compared_bytes,
+                compare_share=options.shadow_compare_share,
+            ),
             recording=_recording(options),
         )
         app = create_app(settings)

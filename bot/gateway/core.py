@@ -13,7 +13,7 @@ import hmac
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version as installed_version
@@ -25,6 +25,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from bot.domain.routes import RouteTable, Target
+from bot.domain.shadowed import MOVED_ENDS, Copies, copies_of
 from bot.domain.traffic import Traffic, merged
 from bot.gateway.asgi import (
     FULL,
@@ -44,7 +45,7 @@ from bot.gateway.connection import ExchangeFailed, Headers, Reply
 from bot.gateway.discovery import Discovery
 from bot.gateway.rewrite import with_public_name
 from bot.gateway.settings import GatewaySettings
-from bot.gateway.shadow import Shadows, sum_of_counts
+from bot.gateway.shadow import Answered, Shadows
 from bot.gateway.table import Broken, NotTaken, RoutesFile, check_successor
 from bot.gateway.traffic import CLIENT_LEFT, MINUTE_SECONDS, OWN, Counter, TrafficCounts
 from bot.gateway.tritons import MAY_LACK_THE_VERSION, NOT_LOADED, Tritons, in_the_way, request_to
@@ -396,7 +397,8 @@ class Gateway:
             # Requests that still run under an older table: at 0, what only that table named may be unloaded.
             "draining": sum(worker.get("draining", 0) for worker in workers),
             "bodies": self._bodies.to_json(),
-            "shadows": sum_of_counts(worker.get("shadows", {}) for worker in workers),
+            "shadows": _sum_of_copies(worker.get("shadows", {}) for worker in workers),
+            "moved_ends": MOVED_ENDS,
             **(traffic.to_json() if traffic else {}),
             **({"recording": self._recorder.counts.to_json()} if self._recorder else {}),
             "worker": own["id"],
@@ -505,11 +507,14 @@ class Gateway:
                 counter.note(STATUS_OF[type(error)], perf_counter() - began)
             await answer_error(error, scope, receive, send, worker=self._worker)
             return
+        answered: Answered | None = None
         if counter is not None:
-            counter.note(reply.status, perf_counter() - began, lacking=_lacking(reply))
+            seconds = perf_counter() - began
+            counter.note(reply.status, seconds, lacking=_lacking(reply))
+            answered = Answered(live, reply, seconds)
         await send_reply(reply, send, worker=self._worker)
         if reply.status == 200:  # what the live version refused would say nothing about its shadow
-            self._shadows.copy(model, headers, body)
+            self._shadows.copy(model, headers, body, answered)
             if self._recorder is not None:
                 self._recorder.take(model, live, headers, body)
 
@@ -550,6 +555,15 @@ class _Ask:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.gateway._ask(self.what, scope, receive, send)
+
+
+def _sum_of_copies(workers: Iterable[Mapping[str, object]]) -> dict[str, object]:
+    """Add up the counts of several workers, by model."""
+    found: dict[str, list[Copies]] = {}
+    for counts in workers:
+        for model, count in counts.items():
+            found.setdefault(model, []).append(Copies.from_json(count))
+    return {model: total.to_json() for model, counts in found.items() if (total := copies_of(counts)) is not None}
 
 
 def _without_counts(worker: State) -> State:

@@ -53,12 +53,22 @@ class ShadowSettings:
     ``timeout_seconds`` is the time for one copy and its answer. The gateway copies no request whose body is larger
     than ``max_request_bytes``. ``max_bytes_in_flight`` limits all copies under way together with their answers, in
     bytes. ``limits`` apply to the connections to each Triton; shadows have connections of their own.
+
+    A shadow's answer is compared with the live one unless either is larger than ``max_compared_bytes``. Comparing
+    takes at most ``compare_share`` of one processor; with 0 nothing is compared. Raises ValueError for another share
+    than from 0 to 1.
     """
 
     timeout_seconds: float = 2.0
     max_request_bytes: int = MEBIBYTE
     max_bytes_in_flight: int = 16 * MEBIBYTE
     limits: Limits = SHADOW_LIMITS
+    max_compared_bytes: int = 64 * 1024
+    compare_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.compare_share <= 1:
+            raise ValueError(f"compare_share must be from 0 to 1, not {self.compare_share:g}")
 
 
 SHADOW_SETTINGS = ShadowSettings()

@@ -1,60 +1,63 @@
 """Copies of requests for the shadow, under a budget so hard that a live answer never waits for it.
 
 A copy is made after the live answer has left, goes over connections of its own, and is dropped, never queued, when
-the budget is spent. The shadow's answer is read and thrown away; only counts remain.
+the budget is spent. The shadow's answer is compared with the live one in the copy's own task, as far as a share of
+the processor allows. Both are thrown away then; only counts remain.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
 
+from bot.domain.paired import Answer, LeftOut, compare
 from bot.domain.routes import RouteTable, Target
+from bot.domain.shadowed import Compared, Copies
 from bot.gateway.budget import Budget, Full, Held
-from bot.gateway.connection import ExchangeFailed, Headers
+from bot.gateway.connection import ExchangeFailed, Headers, NotSent, Reply
+from bot.gateway.rewrite import HEADER_LENGTH
 from bot.gateway.settings import ShadowSettings
-from bot.gateway.tritons import Tritons, request_to
+from bot.gateway.tritons import MAY_LACK_THE_VERSION, NOT_LOADED, Tritons, request_to
 
-_COUNTED = ("sent", "answered", "failed", "dropped", "latency_seconds_sum")
+log = logging.getLogger("bot.gateway")
 
-
-@dataclass
-class ShadowCounts:
-    """What became of the copies for one shadow since it is in the table. ``sent`` = answered + failed + under way."""
-
-    target: Target
-    sent: int = 0
-    answered: int = 0
-    failed: int = 0
-    dropped: int = 0
-    latency_seconds_sum: float = 0.0
-
-    def to_json(self) -> dict[str, object]:
-        """Return the object that ``GET /routes`` shows; the latency is that of the answered."""
-        return {
-            **self.target.to_json(),
-            "sent": self.sent,
-            "answered": self.answered,
-            "failed": self.failed,
-            "dropped": self.dropped,
-            "latency_seconds_sum": round(self.latency_seconds_sum, 6),
-        }
+_ENCODED = b"content-encoding"
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_CLASSIFICATION = b'"classification"'
+"""Such a request is answered with texts such as ``0.93:1``: there another score is not another decision."""
 
 
-def sum_of_counts(counted: Iterable[Mapping[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Add up the counts of several workers, by model; those of another shadow than the first one's are left out."""
-    found: dict[str, dict[str, Any]] = {}
-    for counts in counted:
-        for model, count in counts.items():
-            known = found.setdefault(model, {**count, **dict.fromkeys(_COUNTED, 0)})
-            if (known["triton_model"], known["version"]) == (count["triton_model"], count["version"]):
-                known.update({name: known[name] + count[name] for name in _COUNTED})
-    for known in found.values():
-        known["latency_seconds_sum"] = round(known["latency_seconds_sum"], 6)
-    return found
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A live answer: which target gave it, what it was, and how long Triton took."""
+
+    by: Target
+    reply: Reply
+    seconds: float
+
+
+class Allowance:
+    """A share of one processor, as seconds that may be spent. A second's worth is saved up at most."""
+
+    def __init__(self, share: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._share = self._left = share
+        self._clock, self._at = clock, clock()
+
+    def has_any(self) -> bool:
+        """Say whether anything is left now."""
+        now = self._clock()
+        self._left = min(self._share, self._left + self._share * (now - self._at))
+        self._at = now
+        return self._left > 0
+
+    def spend(self, seconds: float) -> None:
+        """Take what something took, which may be more than was left: the next one waits so much longer."""
+        self._left -= seconds
 
 
 class Shadows:
@@ -68,7 +71,8 @@ class Shadows:
             probe_timeout_seconds=settings.timeout_seconds,
             limits=settings.limits,
         )
-        self._counts: dict[str, ShadowCounts] = {}
+        self._counts: dict[str, Copies] = {}
+        self._allowance = Allowance(settings.compare_share)
         self._bodies = Budget(settings.max_bytes_in_flight)
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -81,22 +85,35 @@ class Shadows:
         await self._tritons.ask_those_that_lack()
 
     @property
-    def counts(self) -> dict[str, ShadowCounts]:
+    def counts(self) -> dict[str, Copies]:
         """The counts of each model that has a shadow."""
         return self._counts
 
     def follow(self, table: RouteTable) -> None:
-        """Begin to count anew for shadows that are new in ``table``, and forget those that left."""
+        """Begin to count anew for shadows that are new in ``table``, and forget those that left.
+
+        Comparing begins anew also where another version answers: that is another pair.
+        """
         targets = {model: route.shadow for model, route in table.models.items() if route.shadow is not None}
         old = self._counts
         self._counts = {
-            model: old[model] if model in old and old[model].target == target else ShadowCounts(target)
+            model: old[model] if model in old and old[model].target == target else Copies(target)
             for model, target in targets.items()
         }
+        for model, counts in self._counts.items():
+            live, pair = table.route(model).live, counts.compared
+            if live is None or not self._settings.compare_share:
+                counts.compared = None
+            elif pair is None or pair.live != live:
+                counts.compared = Compared(live, datetime.now(UTC))
         self._tritons.keep_to(targets.values())
 
-    def copy(self, model: str, headers: Headers, body: bytes | bytearray) -> None:
-        """Send a copy in the background, if the budget allows; never waits, never raises for what the shadow does."""
+    def copy(self, model: str, headers: Headers, body: bytes | bytearray, answered: Answered | None) -> None:
+        """Send a copy in the background, if the budget allows; never waits, never raises for what the shadow does.
+
+        ``answered`` is the live answer, kept under the same budget until the shadow answers. None for one of the
+        bot's own requests, which is not compared.
+        """
         counts = self._counts.get(model)
         if counts is None:
             return
@@ -110,10 +127,27 @@ class Shadows:
             counts.dropped += 1
             return
         counts.sent += 1
+        pair, live, live_seconds = counts.compared, None, 0.0
+        if pair is None or answered is None or answered.by != pair.live:
+            pair = None  # nothing to compare, or the answer of another version
+        else:
+            live, live_seconds = self._kept(pair, answered.reply, held), answered.seconds
         headers = [(name, value) for name, value in headers if name != b"accept-encoding"]
-        task = asyncio.create_task(self._send(counts, headers, body, held))
+        task = asyncio.create_task(self._send(counts, pair, headers, body, live, live_seconds, held))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+
+    def _kept(self, pair: Compared, reply: Reply, held: Held) -> Reply | None:
+        """Return the live answer to compare with; None, and say why in the counts, where it is not kept."""
+        if len(reply.body) > self._settings.max_compared_bytes:
+            pair.leave_out("large")
+            return None
+        try:
+            held.take(len(reply.body))
+        except Full:
+            pair.leave_out("no room")
+            return None
+        return reply
 
     async def close(self) -> None:
         """Give up the copies that are under way and close the connections."""
@@ -122,18 +156,81 @@ class Shadows:
         await asyncio.gather(*self._under_way, return_exceptions=True)
         self._tritons.close()
 
-    async def _send(self, counts: ShadowCounts, headers: Headers, body: bytes | bytearray, held: Held) -> None:
+    async def _send(
+        self,
+        counts: Copies,
+        pair: Compared | None,
+        headers: Headers,
+        body: bytes | bytearray,
+        live: Reply | None,
+        live_seconds: float,
+        held: Held,
+    ) -> None:
         started = time.perf_counter()
         request = request_to(counts.target, b"POST", b"/infer", headers, body, admit=held.take)
-        try:
-            with held:
+        with held:
+            try:
                 async with asyncio.timeout(self._settings.timeout_seconds):
                     reply = await self._tritons.send(counts.target, request)
-        except (ExchangeFailed, Full, TimeoutError):
-            counts.failed += 1
+            except (ExchangeFailed, Full, TimeoutError) as error:
+                _count_failure(counts, pair, unreached=isinstance(error, NotSent))
+                return
+            if reply.status != 200:
+                lacks = reply.status in MAY_LACK_THE_VERSION and NOT_LOADED in reply.body
+                _count_failure(counts, pair, unreached=lacks)
+                return
+            seconds = time.perf_counter() - started
+            counts.answered += 1
+            counts.latency_seconds_sum += seconds
+            if pair is not None:
+                pair.took(live_seconds=live_seconds, shadow_seconds=seconds)
+                if live is not None:
+                    self._compare(pair, live, reply, body)
+
+    def _compare(self, pair: Compared, live: Reply, reply: Reply, body: bytes | bytearray) -> None:
+        """Compare both answers and count how they differ, if the processor has time for it."""
+        if not self._allowance.has_any():
+            pair.leave_out("busy")
             return
-        if reply.status != 200:
-            counts.failed += 1
-            return
-        counts.answered += 1
-        counts.latency_seconds_sum += time.perf_counter() - started
+        started, max_bytes = time.perf_counter(), self._settings.max_compared_bytes
+        try:
+            difference = compare(_answer(live, max_bytes), _answer(reply, max_bytes))
+            if difference.flipped and _CLASSIFICATION in body:
+                raise LeftOut("classification")
+            pair.add(difference)
+        except LeftOut as left_out:
+            pair.leave_out(str(left_out))
+        except Exception:  # whatever a shadow answers, the next copy is compared, too
+            log.exception("an answer of a shadow could not be compared")
+            pair.leave_out("unreadable")
+        self._allowance.spend(time.perf_counter() - started)
+
+
+def _answer(reply: Reply, max_bytes: int) -> Answer:
+    """Return a reply as it was before Triton compressed it; raise LeftOut where it is too large, or not legible."""
+    length, encoding = None, b""
+    for name, value in reply.headers:
+        if name == HEADER_LENGTH:
+            length = value
+        elif name == _ENCODED:
+            encoding = value.strip().lower()
+    body = reply.body
+    if encoding and encoding != b"identity":
+        if encoding not in (b"gzip", b"deflate"):
+            raise LeftOut("encoded")
+        unpacking = zlib.decompressobj(_GZIP_OR_ZLIB)
+        try:
+            body = unpacking.decompress(body, max_bytes + 1)
+        except zlib.error as error:
+            raise LeftOut("encoded") from error
+    if len(body) > max_bytes:
+        raise LeftOut("large")
+    return Answer(body, length)
+
+
+def _count_failure(counts: Copies, pair: Compared | None, *, unreached: bool) -> None:
+    counts.failed += 1
+    counts.unreached += unreached
+    if pair is not None:
+        pair.unreached += unreached
+        pair.failed += not unreached

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
+from bot.domain.shadowed import MOVED_ENDS
 from bot.gateway import ShadowSettings
+from bot.gateway.shadow import Allowance
 from tests.gateway.conftest import StartGateway
 from tests.gateway.gateways import RunningGateway, http_client, infer_body, table, target, wait_for
 from tests.gateway.triton import RunningTriton
-from tests.stand_ins.failing_triton import Behaviour, Seen, StandIn, answer_well, break_off, hang, http
+from tests.stand_ins.failing_triton import (
+    Behaviour,
+    Seen,
+    StandIn,
+    answer_well,
+    as_if_restarted,
+    break_off,
+    hang,
+    http,
+)
 
 StartStandIn = Callable[[], StandIn]
 SHADOW = target(8, "adder-shadow")
@@ -28,6 +42,27 @@ def copies(triton: StandIn) -> list[Seen]:
 
 def counts(gateway: RunningGateway) -> Any:
     return gateway.routes()["shadows"]["adder"]
+
+
+def compared(gateway: RunningGateway) -> Any:
+    return counts(gateway)["compared"]
+
+
+def answering(live: list[dict[str, Any]], shadow: list[dict[str, Any]], headers: str = "") -> Behaviour:
+    """Answer so as the live version, and so as the shadow; ``headers`` are those of the live answer."""
+
+    def behaviour(seen: Seen) -> bytes:
+        if not seen.path.endswith("/infer"):
+            return answer_well(seen)
+        for_shadow = "/adder-shadow/" in seen.path
+        document = {"model_version": "8" if for_shadow else "7", "outputs": shadow if for_shadow else live}
+        return http(200, json.dumps(document).encode(), "" if for_shadow else headers)
+
+    return behaviour
+
+
+def output(*data: object, name: str = "Y", datatype: str = "FP64") -> list[dict[str, Any]]:
+    return [{"name": name, "datatype": datatype, "shape": [len(data)], "data": list(data)}]
 
 
 @pytest.fixture
@@ -52,8 +87,10 @@ def test_a_shadow_gets_the_same_bytes_and_answers_nobody(gateway: RunningGateway
         "sent": 1,
         "answered": 1,
         "failed": 0,
+        "unreached": 0,
         "dropped": 0,
         "latency_seconds_sum": counts(gateway)["latency_seconds_sum"],
+        "compared": compared(gateway),
     }
     assert 0 < counts(gateway)["latency_seconds_sum"] < 5
 
@@ -115,7 +152,154 @@ def test_counts_belong_to_one_shadow(gateway: RunningGateway, triton: StandIn) -
     assert gateway.reload(4).json()["shadows"] == {}
 
 
+def test_its_answers_are_compared_with_the_live_ones(gateway: RunningGateway, triton: StandIn) -> None:
+    triton.behaviour = answering(output(1.0, 2.0, 3.0, 4.0), output(1.0, 2.0, 3.5, 4.0))
+    gateway.infer(1.0)
+    wait_for(lambda: counts(gateway)["answered"] == 1)
+    triton.behaviour = answering(output(1, 0, datatype="INT64"), output(1, 1, datatype="INT64"))
+    gateway.infer(1.0)
+    wait_for(lambda: counts(gateway)["answered"] == 2)
+    found = compared(gateway)
+    assert (found["live"], found["copies"], found["rows"]) == (target(7).to_json(), 2, 6)
+    assert (found["flipped"], found["flips"], found["unlike"]) == (1, 0.5, 0)
+    assert (found["distances"], found["furthest"]) == (0.5, 0.5)
+    assert found["moved"][MOVED_ENDS.index(0.5)] == 0.25
+    assert sum(found["live_cells"]) == sum(found["shadow_cells"]) == 2
+    assert 0 < found["live_seconds"] < 5
+    assert 0 < found["shadow_seconds"] < 5
+    assert found["left_out"] == {}
+    assert gateway.routes()["moved_ends"] == list(MOVED_ENDS)
+
+
+def test_another_form_is_another_answer_and_shows_no_values(gateway: RunningGateway, triton: StandIn) -> None:
+    triton.behaviour = answering(output(1.0), output("secret", datatype="BYTES"))
+    gateway.infer(1.0)
+    wait_for(lambda: counts(gateway)["answered"] == 1)
+    found = compared(gateway)
+    assert (found["flipped"], found["unlike"], found["example"]) == (1, 1, "Y: BYTES[1] instead of FP64[1]")
+
+
+def test_a_failure_is_the_shadows_but_not_where_no_triton_had_it(gateway: RunningGateway, triton: StandIn) -> None:
+    triton.behaviour = for_shadow(lambda _: http(500, b"{}"))
+    gateway.infer(1.0)
+    wait_for(lambda: counts(gateway)["failed"] == 1)
+    triton.behaviour = for_shadow(as_if_restarted)
+    gateway.infer(1.0)
+    wait_for(lambda: counts(gateway)["failed"] == 2)
+    assert counts(gateway)["unreached"] == 1
+    assert (compared(gateway)["failed"], compared(gateway)["unreached"], compared(gateway)["copies"]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("why", "settings", "live", "headers"),
+    [
+        ("large", {"max_compared_bytes": 100}, output(*map(float, range(100))), ""),
+        ("no room", {"max_bytes_in_flight": 1000}, output(*map(float, range(200))), ""),
+        ("busy", {"compare_share": 1e-9}, output(1.0), ""),
+    ],
+)
+def test_what_is_not_compared_is_counted_with_its_reason(
+    start_gateway: StartGateway, triton: StandIn, why: str, settings: Any, live: Any, headers: str
+) -> None:
+    triton.behaviour = answering(live, output(2.0), headers)
+    shadows = ShadowSettings(**settings)
+    gateway = start_gateway(triton.url, routes=table(1, target(7), shadow=SHADOW), shadow=shadows)
+    for number in range(1, 4):
+        gateway.infer(1.0)
+        wait_for(lambda number=number: counts(gateway)["answered"] == number)
+    found = compared(gateway)
+    assert found["left_out"] == {why: 2 if why == "busy" else 3}, "the first one finds a little that was saved up"
+    assert found["copies"] == (1 if why == "busy" else 0)
+    assert sum(found["live_cells"]) == 3, "latencies are known all the same"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed", "left_out"),
+    [
+        ("gzip", gzip.compress, {}),
+        ("deflate", zlib.compress, {}),
+        ("br", gzip.compress, {"encoded": 1}),
+        ("gzip", lambda _: b"no gzip", {"encoded": 1}),
+        ("gzip", lambda body: gzip.compress(body + b" " * 70_000), {"large": 1}),
+    ],
+    ids=["gzip", "deflate", "another", "broken", "a bomb"],
+)
+def test_a_compressed_live_answer_is_compared_as_it_was_before(
+    gateway: RunningGateway,
+    triton: StandIn,
+    encoding: str,
+    packed: Callable[[bytes], bytes],
+    left_out: dict[str, int],
+) -> None:
+    document = json.dumps({"model_version": "7", "outputs": output(1.0)}).encode()
+    well = answering([], output(3.0))
+    triton.behaviour = lambda seen: (
+        http(200, packed(document), f"Content-Encoding: {encoding}\r\n") if "/adder/" in seen.path else well(seen)
+    )
+    with http_client.stream("POST", f"{gateway.url}/v2/models/adder/infer", json=infer_body(1.0)) as answer:
+        assert answer.status_code == 200, "nobody reads what may be no gzip"
+    wait_for(lambda: counts(gateway)["answered"] == 1)
+    found = compared(gateway)
+    assert (found["copies"], found["left_out"]) == (0 if left_out else 1, left_out)
+    assert found["furthest"] == (0 if left_out else 2.0)
+
+
+def test_texts_of_a_classification_are_no_decisions(gateway: RunningGateway, triton: StandIn) -> None:
+    triton.behaviour = answering(output("0.93:1", datatype="BYTES"), output("0.92:1", datatype="BYTES"))
+    body = {**infer_body(1.0), "outputs": [{"name": "Y", "parameters": {"classification": 1}}]}
+    http_client.post(f"{gateway.url}/v2/models/adder/infer", json=body).raise_for_status()
+    wait_for(lambda: counts(gateway)["answered"] == 1)
+    assert (compared(gateway)["copies"], compared(gateway)["left_out"]) == (0, {"classification": 1})
+
+
+def test_the_bots_own_requests_are_copied_and_not_compared(gateway: RunningGateway, triton: StandIn) -> None:
+    url = f"{gateway.url}/v2/models/adder/infer"
+    http_client.post(url, json=infer_body(1.0), headers={"promobot-own": "1"}).raise_for_status()
+    wait_for(lambda: counts(gateway)["answered"] == 1)
+    found = compared(gateway)
+    assert (found["copies"], sum(found["shadow_cells"]), found["left_out"]) == (0, 0, {})
+
+
+def test_comparing_begins_anew_with_another_live_version(gateway: RunningGateway, triton: StandIn) -> None:
+    gateway.infer(1.0)
+    wait_for(lambda: counts(gateway)["answered"] == 1)
+    before = compared(gateway)
+    gateway.write(table(2, target(6), shadow=SHADOW))
+    gateway.reload(2)
+    found = compared(gateway)
+    assert (found["live"]["version"], found["copies"], counts(gateway)["answered"]) == (6, 0, 1)
+    assert (before["copies"], before["since"] <= found["since"]) == (1, True)
+
+
+def test_with_no_share_nothing_is_compared(start_gateway: StartGateway, triton: StandIn) -> None:
+    shadows = ShadowSettings(compare_share=0)
+    gateway = start_gateway(triton.url, routes=table(1, target(7), shadow=SHADOW), shadow=shadows)
+    gateway.infer(1.0)
+    wait_for(lambda: counts(gateway)["answered"] == 1)
+    assert compared(gateway) is None
+    with pytest.raises(ValueError, match="must be from 0 to 1, not"):
+        ShadowSettings(compare_share=1.5)
+
+
+def test_an_allowance_saves_up_a_seconds_worth() -> None:
+    now = 0.0
+    allowance = Allowance(0.1, clock=lambda: now)
+    allowance.spend(0.3)
+    assert not allowance.has_any()
+    now = 1.9
+    assert not allowance.has_any(), "0.19 of 0.2 s are paid back"
+    now = 2.1
+    assert allowance.has_any()
+    now = 1000.0
+    assert allowance.has_any()
+    allowance.spend(0.1)
+    assert not allowance.has_any(), "no more than a second's worth was saved"
+
+
 def test_a_shadow_on_a_real_triton(start_gateway: StartGateway, triton_server: RunningTriton) -> None:
     gateway = start_gateway(triton_server.url, routes=table(1, target(1), shadow=target(3)))
     assert gateway.infer(1.0).json()["outputs"][0]["data"] == [2.0]
     wait_for(lambda: counts(gateway)["answered"] == 1)
+    found = compared(gateway)
+    assert (found["copies"], found["flipped"], found["furthest"]) == (1, 0, 2.0), "3 instead of 1 is added"
+    assert found["moved"][MOVED_ENDS.index(2.0)] == 1

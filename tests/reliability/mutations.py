@@ -51,6 +51,7 @@ MODELS, PACKAGES, ROUTES, JOURNAL, VOLUME, FENCE = (
 RECORDS, TRITON = "bot/records/directory.py", "bot/systems/triton/server.py"
 BUCKET, T_BUCKET = "bot/records/bucket.py", "tests/records/test_object_store.py"
 T_MEASURED = "tests/domain/test_measured.py"
+T_SHADOWS = "tests/gateway/test_shadow.py"
 T_CARRYING, T_RENEWING = "tests/domain/test_carrying.py", "tests/operations/test_renewing.py"
 T_MANY_AT_ONCE = "tests/operations/test_propose_many.py"
 T_TRUST = "tests/systems/test_trust.py"
@@ -1686,6 +1687,70 @@ MUTATIONS = (
         '        if "traffic" not in document:\n            return None\n',
         '        if "traffic" not in document:\n            return cls(0)\n',
         ("tests/domain/test_traffic.py::test_a_gateway_of_before_says_nothing_and_not_zero",),
+    ),
+    Mutation(
+        "clients",
+        "live answers are held under the budget of copies",
+        "bot/gateway/shadow.py",
+        "            held.take(len(reply.body))\n",
+        "            pass\n",
+        (f"{T_SHADOWS}::test_what_is_not_compared_is_counted_with_its_reason",),
+    ),
+    Mutation(
+        "clients",
+        "comparing takes a share of the processor",
+        "bot/gateway/shadow.py",
+        "        self._allowance.spend(time.perf_counter() - started)\n",
+        "        pass\n",
+        (f"{T_SHADOWS}::test_what_is_not_compared_is_counted_with_its_reason",),
+    ),
+    Mutation(
+        "clients",
+        "a compressed answer is unpacked up to a limit",
+        "bot/gateway/shadow.py",
+        "unpacking.decompress(body, max_bytes + 1)\n",
+        "unpacking.decompress(body)[:max_bytes]\n",
+        (f"{T_SHADOWS}::test_a_compressed_live_answer_is_compared_as_it_was_before",),
+    ),
+    Mutation(
+        "shadow",
+        "the bot's own requests are not compared",
+        "bot/gateway/core.py",
+        "        answered: Answered | None = None\n",
+        "        answered: Answered | None = Answered(live, reply, 0.0)\n",
+        (f"{T_SHADOWS}::test_the_bots_own_requests_are_copied_and_not_compared",),
+    ),
+    Mutation(
+        "shadow",
+        "another live version is another pair",
+        "bot/gateway/shadow.py",
+        "            elif pair is None or pair.live != live:\n",
+        "            elif pair is None:\n",
+        (f"{T_SHADOWS}::test_comparing_begins_anew_with_another_live_version",),
+    ),
+    Mutation(
+        "shadow",
+        "what no Triton took is not the shadow's failure",
+        "bot/gateway/shadow.py",
+        "            _count_failure(counts, pair, unreached=lacks)\n",
+        "            _count_failure(counts, pair, unreached=False)\n",
+        (f"{T_SHADOWS}::test_a_failure_is_the_shadows_but_not_where_no_triton_had_it",),
+    ),
+    Mutation(
+        "shadow",
+        "another form flips every row",
+        "bot/domain/paired.py",
+        "            return Difference(rows, rows, unlike=said)\n",
+        "            return Difference(rows, unlike=said)\n",
+        ("tests/domain/test_paired.py::test_another_form_flips_every_row",),
+    ),
+    Mutation(
+        "shadow",
+        "a copy counts once however many rows it has",
+        "bot/domain/shadowed.py",
+        "            self.flips += difference.flipped / rows\n",
+        "            self.flips += difference.flipped\n",
+        ("tests/domain/test_shadowed.py::test_a_copy_counts_once_however_many_rows_it_has",),
     ),
     Mutation(
         "clients",
