@@ -148,8 +148,8 @@ def _without_what_is_wrong(node: Node, file: str) -> tuple[dict[str, Any], list[
 def _smallest_part(document: dict[str, Any], where: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the smallest thing around a mistake without which the file still says the rest.
 
-    Of ``gates`` and ``evaluation`` that is what one model has, of ``deadlines``, ``keep`` and ``slack`` one key that
-    has a default, and of everything else the whole part.
+    Of ``gates``, ``evaluation`` and ``rollout`` that is what one model has, of ``deadlines``, ``keep`` and ``slack``
+    one key that has a default, and of everything else the whole part.
     """
     part = where[0]
     inner = document.get(part)
@@ -157,7 +157,7 @@ def _smallest_part(document: dict[str, Any], where: tuple[Any, ...]) -> tuple[An
     return where[:2] if in_pieces and where[:2] != ("slack", "channel") else where[:1]
 
 
-_IN_PIECES = frozenset({"gates", "evaluation", "deadlines", "keep", "slack"})
+_IN_PIECES = frozenset({"gates", "evaluation", "rollout", "deadlines", "keep", "slack"})
 
 
 def environments(root: Path) -> list[str]:

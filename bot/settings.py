@@ -7,6 +7,7 @@ Secrets are never in the file: a key that ends with ``_env`` names the environme
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -40,6 +41,7 @@ from bot.domain.merging import Method
 from bot.domain.mlflow_address import why_unsupported
 from bot.domain.names import DEFAULT_GATE, RUN_ID, Digest, EnvironmentName, GateName, ModelName, RegisteredName
 from bot.domain.nearest import did_you_mean
+from bot.domain.routes import WHOLE
 from bot.errors import InvalidInput, Refused
 
 if TYPE_CHECKING:
@@ -584,6 +586,68 @@ class Recordings(_Part):
         return self
 
 
+def _rising(steps: list[int]) -> list[int]:
+    if steps[-1] != WHOLE or any(later <= earlier for earlier, later in itertools.pairwise(steps)):
+        raise ValueError("the steps rise, and the last is 100, as in [1, 10, 50, 100]")
+    return steps
+
+
+def _header(name: str) -> str:
+    if not _HEADER.fullmatch(name):
+        raise ValueError(f"{name!r:.80} is not the name of a header in lower case, as in x-user-id")
+    return name
+
+
+_HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+Steps = Annotated[
+    list[Annotated[int, Field(ge=1, le=WHOLE)]], Field(min_length=1, max_length=20), AfterValidator(_rising)
+]
+Header = Annotated[
+    str, AfterValidator(_header), WithJsonSchema({"type": "string", "pattern": f"^{_HEADER.pattern}$"})
+]
+
+
+class Bake(_Part):
+    """Rules for the real traffic of a new version: the time to watch after each step, and what is a breach."""
+
+    minutes: float = Field(default=30, gt=0, le=60 * 24 * 30, description="to watch after each step, at least")
+    min_requests: int = Field(
+        default=200, ge=1, description="requests that the new version must have answered before it is judged"
+    )
+    max_error_rate: float = Field(
+        default=0.01,
+        ge=0,
+        lt=1,
+        description="share of its requests that may fail; above it, and above the old version's share, is a breach",
+    )
+    max_p95_worse: float = Field(
+        default=0.5, ge=0, description="by how much its p95 may be above the old version's, as a share of that"
+    )
+    on_breach: Literal["put back", "tell"] = Field(
+        default="put back", description="what `promobot watch` does about a breach: put back at once, or only tell"
+    )
+
+
+class RolloutRules(_Part):
+    """How a change of a model reaches all users."""
+
+    steps: Steps = Field(
+        default=[WHOLE], description="percent of requests that the new version answers, step by step; ends with 100"
+    )
+    key: Header | None = Field(
+        default=None,
+        description="header whose value decides which version answers, so that a user stays with one; default: the "
+        "id of the request (x-request-id)",
+    )
+    bake: Bake | None = Field(
+        default=None, description="what `promobot watch` looks at after each step; default: nothing"
+    )
+
+
+ALL_AT_ONCE = RolloutRules()
+
+
 class Freeze(_Part):
     """A time in which nothing new goes out; the way back stays open."""
 
@@ -673,6 +737,11 @@ class Environment(_Part):
         min_length=1,
         description="rules by model, by a pattern such as fraud-*, or for all others by default; a model's own name "
         "comes before a pattern, the longer pattern before the shorter; a model that none fits is refused",
+    )
+    rollout: dict[GateName, RolloutRules] = Field(
+        default_factory=dict,
+        description="by model, by pattern or by default, as in gates: how a change reaches all users, and what is "
+        "looked at then; of a bundle the part that users ask counts. Default: all users at once",
     )
     recordings: Recordings | None = Field(
         default=None, description="live requests that gateways recorded; default: nothing is replayed"
@@ -810,6 +879,14 @@ class Environment(_Part):
         if needs_no_gate(model, self.bundles):
             return self.evaluation.get(model)
         return rules_for(model, self.evaluation)
+
+    def rollout_of(self, model: str) -> RolloutRules:
+        """Return how a change of ``model`` reaches all users; of a part of a bundle, that of the part users ask."""
+        return self.rollout_rules(model) or ALL_AT_ONCE
+
+    def rollout_rules(self, model: str) -> RolloutRules | None:
+        """Return the same; None where the file says nothing of it."""
+        return rules_for(self.parts_with(model)[-1], self.rollout)
 
     def replays(self, model: str) -> int:
         """Return how many recorded requests of ``model`` are asked again before it is merged; 0 where none are."""

@@ -14,7 +14,7 @@ from bot.credentials import Credentials
 from bot.domain import desired
 from bot.errors import InvalidInput, Refused
 from bot.platform import Platform
-from bot.settings import Environment
+from bot.settings import Bake, Environment, RolloutRules
 
 PROJECT = Path(__file__).parents[1]
 FILE = "manifests/environments/dev.yaml"
@@ -254,6 +254,29 @@ FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas
             "belong together",
         ),
         ("gates:\n", "evaluation: {'*': {}}\ngates:\n", None, "`default` is the gate of every model"),
+        # rollouts
+        ("gates:\n", "rollout: {churn: {steps: []}}\ngates:\n", "rollout.churn.steps", "at least 1"),
+        ("gates:\n", "rollout: {churn: {steps: [1, 10]}}\ngates:\n", "rollout.churn.steps", "the last is 100"),
+        ("gates:\n", "rollout: {churn: {steps: [10, 10, 100]}}\ngates:\n", "rollout.churn.steps", "the steps rise"),
+        ("gates:\n", "rollout: {churn: {steps: [0, 100]}}\ngates:\n", None, "it must be at least 1"),
+        ("gates:\n", "rollout: {churn: {steps: [0.5, 100]}}\ngates:\n", None, "it needs a whole number"),
+        ("gates:\n", "rollout: {churn: {steps: [true, 100]}}\ngates:\n", None, "it needs a whole number"),
+        ("gates:\n", "rollout: {churn: {key: X-User}}\ngates:\n", "rollout.churn.key", "a header in lower case"),
+        ("gates:\n", "rollout: {churn: {bake: {minutes: 0}}}\ngates:\n", "rollout.churn.bake.minutes", "more than 0"),
+        ("gates:\n", "rollout: {churn: {bake: {every: 5}}}\ngates:\n", "rollout.churn.bake.every", "unknown key"),
+        (
+            "gates:\n",
+            "rollout: {churn: {bake: {max_error_rate: 1}}}\ngates:\n",
+            "rollout.churn.bake.max_error_rate",
+            "it must be less than 1",
+        ),
+        (
+            "gates:\n",
+            "rollout: {churn: {bake: {on_breach: ignore}}}\ngates:\n",
+            "rollout.churn.bake.on_breach",
+            "'put back' or 'tell'",
+        ),
+        ("gates:\n", "rollout: {Churn: {}}\ngates:\n", None, "not a valid model name"),
         # recordings
         ("gates:\n", "recordings: {directory: /r}\ngates:\n", None, "recordings.replay: is missing"),
         ("gates:\n", "recordings: {directory: /r, replay: {}}\ngates:\n", "recordings.replay", "at least 1"),
@@ -711,3 +734,42 @@ def test_without_its_names_mlflow_is_not_asked_and_the_way_back_is_open(write: W
     assert mistake.key == "mlflow_names.score" and dev.mlflow_names == {}
     with pytest.raises(InvalidInput, match=r"mlflow_names\.score"):
         dev.see_that_it_can_be_used("mlflow")
+
+
+ROLLOUTS = """rollout:
+  default: {bake: {}}
+  "chu*": {steps: [10, 100], key: x-user-id}
+  c: {steps: [1, 5, 100], bake: {minutes: 5, on_breach: tell}}
+bundles: {pair: [a, c]}
+gates:
+"""
+
+
+def test_a_rollout_is_found_as_a_gate_is(write: Write) -> None:
+    dev = environment_files.load(write(changed("gates:\n", ROLLOUTS)), "dev")
+    assert dev.rollout_of("churn").steps == [10, 100]
+    assert dev.rollout_of("churn").key == "x-user-id"
+    assert dev.rollout_of("churn").bake is None
+    assert dev.rollout_of("fraud") == RolloutRules(bake=Bake())
+    assert dev.rollout_of("fraud").steps == [100]
+
+
+def test_a_bundle_goes_as_the_part_that_users_ask(write: Write) -> None:
+    dev = environment_files.load(write(changed("gates:\n", ROLLOUTS)), "dev")
+    assert dev.rollout_of("a") == dev.rollout_of("c")
+    assert dev.rollout_of("a").steps == [1, 5, 100]
+
+
+def test_without_rollouts_all_users_get_a_change_at_once(write: Write) -> None:
+    dev = environment_files.load(write(changed("gates:\n", "gates:\n")), "dev")
+    assert dev.rollout_of("churn") == RolloutRules()
+    assert dev.rollout_of("churn").steps == [100]
+    assert dev.rollout_of("churn").bake is None
+
+
+def test_a_mistake_in_one_rollout_leaves_the_others_and_the_way_back(write: Write) -> None:
+    text = changed("gates:\n", "rollout: {churn: {steps: [5]}, fraud: {steps: [5, 100]}}\ngates:\n")
+    dev = environment_files.load_for_the_way_back(write(text), "dev")
+    assert [mistake.key for mistake in dev.mistakes] == ["rollout.churn.steps"]
+    assert dev.rollout_of("churn").steps == [100]
+    assert dev.rollout_of("fraud").steps == [5, 100]

@@ -6,13 +6,13 @@ others stay. One that names no model puts all back, and blames no digest.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from bot.domain.plan import targets
 from bot.domain.release import Slot
-from bot.domain.routes import Route, RouteTable, Target
+from bot.domain.routes import Route, RouteTable
 
 Kind = Literal[
     "write", "refused", "denied", "silent", "empty", "not ready", "foreign", "other version", "lost", "answer"
@@ -132,11 +132,11 @@ def _fails_all(server: str, seen: Seen, unit: Mapping[str, str]) -> bool:
     return len(asked) > 1 and asked <= failed
 
 
-def routes_with(before: RouteTable, changes: Iterable[tuple[Slot, Target | None]]) -> dict[str, Route]:
-    """Return the routes of ``before`` in which only these changes are made: the slot and target of each."""
+def routes_with(before: RouteTable, changes: Iterable[tuple[Slot, Callable[[Route], Route]]]) -> dict[str, Route]:
+    """Return the routes of ``before`` in which only these changes are made: the slot of each, and what it makes."""
     models = dict(before.models)
-    for slot, target in changes:
-        models[slot.model] = models.get(slot.model, Route()).having(slot.lane, target)
+    for slot, change in changes:
+        models[slot.model] = change(models.get(slot.model, Route()))
     return models
 
 

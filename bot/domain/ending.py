@@ -28,7 +28,7 @@ class Ending:
     @property
     def is_well(self) -> bool:
         """Whether users got, and kept, what the pull request asked for."""
-        return self.hold is None and self.left is None and (self.record is None or self.record.verified)
+        return self.hold is None and self.left is None and (self.record is None or self.record.is_well)
 
 
 def ending_of(
@@ -54,7 +54,8 @@ def ending_of(
         return Ending(change, hold=hold, merged_at=merged_at) if hold is not None else None
     number, record = made[-1]
     ways_back = (one for one in since[number + 1 :] if one.way_back and one.before == change.after)
-    left = next((one for one in ways_back if _is_served(one)), None) if _is_served(record) else None
+    answered = _is_served(record) or record.outcome == "rolling out"
+    left = next((one for one in ways_back if _is_served(one)), None) if answered else None
     return Ending(change, record, left, hold, merged_at)
 
 

@@ -7,6 +7,7 @@ going back already. One run may go back with some models and forward with the ot
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
@@ -15,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from bot.domain.blame import GoesBack
 from bot.domain.bundle import Bundle, digest_of
 from bot.domain.desired import Change, Entry, Section
-from bot.domain.record import DeploymentRecord
-from bot.domain.release import Slot
+from bot.domain.record import DeploymentRecord, Rollout
+from bot.domain.release import Lane, Slot
 from bot.domain.routes import RouteTable
 
 
@@ -36,6 +37,7 @@ class Underway(BaseModel):
     )
     bundle: Bundle | None = Field(default=None, description="the bundle that it is a part of, as it is to be")
     left: Bundle | None = Field(default=None, description="the bundle as it was before")
+    rollout: Rollout | None = Field(default=None, description="the step of a rollout that it makes")
 
     def is_of(self, change: Change) -> bool:
         """Whether it is this change."""
@@ -78,9 +80,12 @@ class Journal(BaseModel):
         return item.goes_back
 
     def verified(self, current: RouteTable, records: list[DeploymentRecord]) -> RouteTable:
-        """Return the routes that are known to be good: those before, and those whose record says so since."""
+        """Return the routes that are known to be good: those before, and those whose record says so since.
+
+        Of a rollout whose step is under way that is what was live before it: a step that fails ends it.
+        """
         models = dict(RouteTable.from_json(self.before).models)
-        verified = {record.id for record in records if record.verified}
+        verified = {record.id for record in records if record.is_well}
         # The routes of a bundle are good when all of it is: its records are written one after another.
         broken = {
             (item.section, item.bundle.name) for item in self.underway if item.bundle and item.id not in verified
@@ -88,6 +93,7 @@ class Journal(BaseModel):
         for item in self.underway:
             if item.id in verified and (item.bundle is None or (item.section, item.bundle.name) not in broken):
                 slot = item.slot_in(current.environment)
-                route = models.get(item.model, current.route(item.model))
-                models[item.model] = route.having(slot.lane, current.target(slot))
+                there = current.route(item.model)
+                route = models.get(item.model, there).having(slot.lane, there.target(slot.lane))
+                models[item.model] = replace(route, canary=there.canary) if slot.lane is Lane.LIVE else route
         return RouteTable(current.environment, current.generation, models)

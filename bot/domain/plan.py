@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from bot.domain.desired import SECTIONS, Change, Desired, Entry, KnownEntries, Section
 from bot.domain.release import Lane
-from bot.domain.routes import RouteTable, Target
+from bot.domain.routes import Route, RouteTable, Target
 
 Loaded = frozenset[tuple[str, int]]
 """(triton_model, version) pairs that a Triton has READY."""
@@ -42,8 +42,8 @@ class Plan:
 
 
 def targets(table: RouteTable) -> list[Target]:
-    """Return every target of the table, live ones and shadows."""
-    return list(table.slots.values())
+    """Return every target of the table: live ones, shadows, and canaries."""
+    return [*table.slots.values(), *(canary.target for canary in table.canaries.values())]
 
 
 def by_name(given: Iterable[Target]) -> Named:
@@ -64,22 +64,23 @@ def serves(target: Target | None, entry: Entry | None) -> bool:
 def plan(desired: Desired, live: Live, *, known: KnownEntries, asked: Sequence[Target] = ()) -> Plan:
     """Compare. ``known`` gives the entries in service, for what a route does not say (the run).
 
-    ``asked`` is what the routes need besides what they name, because it is asked by that.
+    ``asked`` is what the routes need besides what they name, because it is asked by that. A canary that main asks for
+    makes no change: its rollout goes on. One that main does not ask for makes one, also beside what main asks for.
     """
     changes = [
         Change(
             desired.environment,
             section,
             model,
-            _entry(model, target, known),
+            _entry(model, _left_for(entry, live.routes.route(model), lane), known),
             entry,
             desired.why_retired(section, model),
         )
         for section in SECTIONS
+        for lane in [Lane.of(section)]
         for model in sorted({*desired.section(section), *live.routes.models})
-        for target in [live.routes.route(model).target(Lane.of(section))]
         for entry in [desired.section(section).get(model)]
-        if not serves(target, entry)
+        if not serves(aimed_at(live.routes.route(model), lane), entry)
     ]
     needed = [*asked, *targets(live.routes)]
     return Plan(
@@ -98,12 +99,32 @@ def plan(desired: Desired, live: Live, *, known: KnownEntries, asked: Sequence[T
     )
 
 
+def aimed_at(route: Route, lane: Lane) -> Target | None:
+    """Return what a lane is to have in the end: the canary, where one is on its way to all users."""
+    return route.canary.target if route.canary is not None and lane is Lane.LIVE else route.target(lane)
+
+
+def _left_for(entry: Entry | None, route: Route, lane: Lane) -> Target | None:
+    """Return what a change to ``entry`` replaces: what is live, or the canary where that alone has to go."""
+    there = route.target(lane)
+    return aimed_at(route, lane) if serves(there, entry) else there
+
+
 def in_service(table: RouteTable, known: KnownEntries) -> Desired:
-    """Return what the table serves, in the terms of desired state."""
+    """Return what the table serves, in the terms of desired state; canaries are left out."""
+    return _entries_of(table, known, Route.target)
+
+
+def asked_for(table: RouteTable, known: KnownEntries) -> Desired:
+    """Return the desired state that would leave the table as it is: canaries stay on their way."""
+    return _entries_of(table, known, aimed_at)
+
+
+def _entries_of(table: RouteTable, known: KnownEntries, of: Callable[[Route, Lane], Target | None]) -> Desired:
     found: dict[Section, dict[str, Entry]] = {"models": {}, "shadow": {}}
     for model, route in table.models.items():
         for section in SECTIONS:
-            entry = _entry(model, route.target(Lane.of(section)), known)
+            entry = _entry(model, of(route, Lane.of(section)), known)
             if entry is not None:
                 found[section][model] = entry
     return Desired(environment=table.environment, models=found["models"], shadow=found["shadow"])

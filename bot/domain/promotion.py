@@ -22,6 +22,7 @@ Stage = Literal[
     "merged",
     "held",
     "deploying",
+    "rolling out",
     "served",
     "put back",
     "rollback failed",
@@ -37,6 +38,7 @@ green, red       open, and what its checks found
 merged           main asks for it; no deployment has begun
 held             main asks for it, and deployments refuse it
 deploying        a deployment of it is under way
+rolling out      a canary answers for some of its users
 served           in service (or listening, on the shadow path)
 put back         it failed after the switch
 rollback failed  a way back that failed: what people wanted to go back from still answers
@@ -267,6 +269,7 @@ _FIRST: tuple[Stage, ...] = (
     "deploying",
     "merged",
     "green",
+    "rolling out",
     "served",
     "left",
     "overtaken",
@@ -323,7 +326,14 @@ def progress_of(
         if promotion.beside:
             return Progress("red", found)
         return Progress("checking" if found is None else "green" if found.passed else "red", found)
+    if own.outcome == "rolling out":
+        # The newest step tells how far it is, or how it ended.
+        own = [record for record in since if _digest(record) == promotion.digest][-1]
     match own.outcome:
+        case "rolling out":
+            after = (record for record in since if record.finished_at > own.finished_at)
+            then = next((record for record in after if record.verified and _digest(record) != promotion.digest), None)
+            return Progress("left" if then else "rolling out", found, own, then)
         case "put back" | "failed" | "incomplete":
             later = [record for record in since if record.finished_at > own.finished_at]
             again = next((r for r in later if r.verified and _digest(r) == promotion.digest), None)

@@ -114,13 +114,16 @@ def formats() -> Mapping[str, str]:
     """Return a hash of each format that a proof shows: a proof with others was made before they changed.
 
     The format is names, types and limits; the sentences that explain them are not part of it. Nor is what is written
-    only of a bundle, which no case of a proof has.
+    only of a bundle or of a rollout, which no case of a proof has.
     """
     shown: tuple[type[BaseModel], ...] = (Proof, DeploymentRecord, Evidence)
     schemas = {
         model.__name__: json.dumps(_without_sentences(model.model_json_schema()), sort_keys=True) for model in shown
     }
     return {name: hashlib.sha256(schema.encode()).hexdigest()[:12] for name, schema in schemas.items()}
+
+
+_IN_NO_CASE = ("behaviour", "rolling out")
 
 
 def _without_sentences(schema: Any) -> Any:
@@ -131,4 +134,6 @@ def _without_sentences(schema: Any) -> Any:
             if not (key == "description" and isinstance(value, str))
             and not (isinstance(value, dict) and ONLY_WHERE_GIVEN.items() <= value.items())
         }
-    return [_without_sentences(one) for one in schema if one != "behaviour"] if isinstance(schema, list) else schema
+    return (
+        [_without_sentences(one) for one in schema if one not in _IN_NO_CASE] if isinstance(schema, list) else schema
+    )

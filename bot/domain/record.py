@@ -14,11 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from bot.domain.bundle import ONLY_WHERE_GIVEN, Bundle, digest_of, is_not_given
 from bot.domain.desired import SECTIONS, Change, Desired, Entry, KnownEntries, Section
 from bot.domain.release import Release, Slot
+from bot.domain.routes import WHOLE
 
-Outcome = Literal["succeeded", "unconfirmed", "incomplete", "put back", "failed"]
+Outcome = Literal["succeeded", "unconfirmed", "rolling out", "incomplete", "put back", "failed"]
 """
 succeeded    all six criteria hold
 unconfirmed  all but Slack; the message is in the outbox
+rolling out  a step of a rollout: a canary answers for some users, and all that holds of a release holds of it
 incomplete   a way back is in service wherever gateways answer, and one did not; run again when it does
 put back     it failed after the switch; what users get is the last verified state again
 failed       it failed before the switch; what users get never changed
@@ -56,6 +58,33 @@ class Step(BaseModel):
     at: datetime
     what: str
     seconds: float
+
+
+class Rollout(BaseModel):
+    """The way of one change to all users, and the step of it that a deployment made."""
+
+    model_config = ConfigDict(frozen=True, json_schema_extra=ONLY_WHERE_GIVEN)
+
+    id: str = Field(description="the record of its first step")
+    percent: int = Field(ge=1, le=100, description="of requests, which the new version answers after this step")
+    step: int = Field(ge=1, description="number of this step, from 1")
+    steps: tuple[int, ...] = Field(description="percent of all its steps, as the settings had them when it began")
+    began_at: datetime
+    key: str = Field(default="", description="header that divides users; empty where the request's id does")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all users get the new version by this step."""
+        return self.percent == WHOLE
+
+    @property
+    def next_percent(self) -> int | None:
+        """The percent of the step after this one; None after the last."""
+        return next((percent for percent in self.steps if percent > self.percent), None)
+
+    def at(self, percent: int) -> Rollout:
+        """Return its step with this percent."""
+        return self.model_copy(update={"percent": percent, "step": self.steps.index(percent) + 1})
 
 
 class DeploymentRecord(BaseModel):
@@ -103,6 +132,12 @@ class DeploymentRecord(BaseModel):
         exclude_if=is_not_given,
         json_schema_extra=ONLY_WHERE_GIVEN,
     )
+    rollout: Rollout | None = Field(
+        default=None,
+        description="the rollout that it is a step of",
+        exclude_if=is_not_given,
+        json_schema_extra=ONLY_WHERE_GIVEN,
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -127,6 +162,11 @@ class DeploymentRecord(BaseModel):
     def verified(self) -> bool:
         """Whether a rollback may go back to what this record says was in service."""
         return self.outcome in ("succeeded", "unconfirmed")
+
+    @property
+    def is_well(self) -> bool:
+        """Whether all went as it was to go: verified, or a step of a rollout that goes on."""
+        return self.verified or self.outcome == "rolling out"
 
 
 def run_of(deployment: str, environment: str) -> str:
@@ -223,7 +263,7 @@ def is_failed_rollback(record: DeploymentRecord) -> bool:
 def last_failed(records: Iterable[DeploymentRecord]) -> DeploymentRecord | None:
     """Return the newest record of a deployment that failed, where its model had no other since; oldest come first."""
     newest = {record.slot: record for record in records}
-    failed = [record for record in newest.values() if not record.verified]
+    failed = [record for record in newest.values() if not record.is_well]
     return max(failed, key=lambda record: record.id, default=None)
 
 

@@ -1,4 +1,7 @@
-"""The route table: which version of each model answers, and which shadow listens.
+"""The route table: which version of each model answers, which canary answers for some, and which shadow listens.
+
+A table that divides nothing is of format 1, as every table was before there were canaries. One that divides is of
+format 2, which an older gateway refuses, because it would send every request to the live version.
 
 The bot writes each generation once, as ``routes/<generation>.json``, and copies the newest to ``routes.json`` beside
 that folder; every gateway reads both at start and at ``/reload``. The generation only rises; a gateway refuses an
@@ -9,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,8 +20,12 @@ from bot.domain import jsontext
 from bot.domain.names import MAX_VERSION, check_digest, check_environment_name, check_model_name
 from bot.domain.release import Lane, Slot
 
+WHOLE = 100
+"""Percent of all requests."""
 _TRITON_MODEL = re.compile(r"[a-z0-9][a-z0-9_.-]{0,127}")
 """A model's own name, ``-shadow``, and a dot with what tells configurations apart; in any case one plain name."""
+_HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_SALT = re.compile(r"[!-~]{0,100}")
 
 
 def generation_file(generation: int) -> str:
@@ -49,19 +56,75 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Canary:
+    """A version, ``target``, that answers ``percent`` (1 to 99) of the requests in place of the live one.
+
+    ``key`` is the header, in lower case, whose value decides which requests these are, so that one user stays with
+    one version; empty where the request's own id decides. ``salt`` tells rollouts apart: it is the judged digest, so
+    another release picks other users, and all parts of a bundle pick the same. :mod:`bot.domain.dividing` divides.
+    """
+
+    target: Target
+    percent: int
+    key: str = ""
+    salt: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that ``routes.json`` holds."""
+        return {**self.target.to_json(), "percent": self.percent, "key": self.key, "salt": self.salt}
+
+
+@dataclass(frozen=True)
 class Route:
-    """What happens to requests for one model: ``live`` answers, ``shadow`` receives copies."""
+    """What happens to requests for one model: ``live`` answers, and ``canary`` answers some in its place.
+
+    ``shadow`` receives copies of ``shadow_share`` percent (1 to 100) of them.
+    """
 
     live: Target | None = None
     shadow: Target | None = None
+    canary: Canary | None = None
+    shadow_share: int = WHOLE
 
     def target(self, lane: Lane) -> Target | None:
-        """Return the target in ``lane``; None where it is empty."""
+        """Return the target in ``lane``; None where it is empty. A canary is in none."""
         return self.live if lane is Lane.LIVE else self.shadow
 
     def having(self, lane: Lane, target: Target | None) -> Route:
-        """Return the route with ``target`` in ``lane``, where None empties it."""
-        return Route(target, self.shadow) if lane is Lane.LIVE else Route(self.live, target)
+        """Return the route with ``target`` in ``lane``, where None empties it.
+
+        A change of what is live also ends what divides its requests.
+        """
+        if lane is Lane.LIVE:
+            return replace(self, live=target, canary=None)
+        return replace(self, shadow=target, shadow_share=WHOLE)
+
+    def divided(self, canary: Canary) -> Route:
+        """Return the route in which ``canary`` answers its share; without one where that is what is live already."""
+        return replace(self, canary=None if canary.target == self.live else canary)
+
+    def again(self, lane: Lane, target: Target) -> Route:
+        """Return the route with the same release in ``lane`` under another name, ``target``; a canary stays."""
+        return replace(self, live=target) if lane is Lane.LIVE else replace(self, shadow=target)
+
+    @property
+    def answering(self) -> tuple[Target, ...]:
+        """The versions that answer users: the live one, and the canary."""
+        canary = self.canary.target if self.canary else None
+        return tuple(target for target in (self.live, canary) if target is not None)
+
+    @property
+    def divides(self) -> bool:
+        """Whether a gateway must divide its requests, so that one of before must not take it."""
+        return self.canary is not None or (self.shadow is not None and self.shadow_share != WHOLE)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that ``routes.json`` holds."""
+        targets = {"live": self.live, "shadow": self.shadow, "canary": self.canary}
+        document: dict[str, Any] = {name: one.to_json() for name, one in targets.items() if one is not None}
+        if self.shadow is not None and self.shadow_share != WHOLE:
+            document["shadow_share"] = self.shadow_share
+        return document
 
 
 @dataclass(frozen=True)
@@ -76,11 +139,17 @@ class Routed:
     """The versions that it asks, by the names that Triton has."""
     asked_by: str = field(default="", compare=False)
     """What asks it, as in ``fraud.1a2b3c4d 7``, where no route names it; its slot may hold another version."""
+    percent: int = field(default=0, compare=False)
+    """Of a canary the percent of requests that it answers, else 0; its slot holds the live version."""
+    is_divided: bool = field(default=False, compare=False)
+    """Whether another version answers the same users: then only a request that names the version gets this one."""
 
     @property
     def why(self) -> str:
         """Why it is in use, to follow its name."""
-        return f"asked by {self.asked_by}" if self.asked_by else "in service"
+        if self.asked_by:
+            return f"asked by {self.asked_by}"
+        return f"in service for {self.percent} % of requests" if self.percent else "in service"
 
 
 @dataclass(frozen=True)
@@ -109,7 +178,7 @@ class RouteTable:
 
     @property
     def slots(self) -> dict[Slot, Target]:
-        """The slots that are not empty, by model, and what is in each."""
+        """The slots that are not empty, by model, and what is in each. Canaries are in none: see ``canaries``."""
         return {
             Slot(self.environment, model, lane): target
             for model, route in sorted(self.models.items())
@@ -117,21 +186,26 @@ class RouteTable:
             if (target := route.target(lane)) is not None
         }
 
+    @property
+    def canaries(self) -> dict[str, Canary]:
+        """What divides the requests of a model, by model."""
+        return {model: route.canary for model, route in sorted(self.models.items()) if route.canary is not None}
+
+    def undivided(self, models: Iterable[str]) -> RouteTable:
+        """Return the table of the same generation without the canaries of ``models``."""
+        routes = dict(self.models)
+        for model in models:
+            if (route := routes.get(model)) is not None:
+                routes[model] = replace(route, canary=None)
+        return replace(self, models=routes)
+
     def to_json(self) -> str:
         """Return the text of ``routes.json``."""
-        models = {
-            name: {
-                kind: target.to_json()
-                for kind, target in (("live", route.live), ("shadow", route.shadow))
-                if target is not None
-            }
-            for name, route in sorted(self.models.items())
-        }
         document = {
-            "format": 1,
+            "format": 2 if any(route.divides for route in self.models.values()) else 1,
             "environment": self.environment,
             "generation": self.generation,
-            "models": models,
+            "models": {name: route.to_json() for name, route in sorted(self.models.items())},
         }
         return json.dumps(document, indent=1) + "\n"
 
@@ -139,31 +213,61 @@ class RouteTable:
     def from_json(cls, text: str | bytes) -> RouteTable:
         """Parse ``text``, that of ``routes.json``; raise ValueError that says what is wrong with it."""
         document = jsontext.read(text)
-        if not isinstance(document, dict) or document.get("format") != 1:
-            raise ValueError("not a routes.json of format 1")
+        version = document.get("format") if isinstance(document, dict) else None
+        if type(version) is not int or version not in (1, 2):
+            raise ValueError("not a routes.json of format 1 or 2")
         generation, models = document.get("generation"), document.get("models")
         if type(generation) is not int or generation < 0 or not isinstance(models, dict):
             raise ValueError("bad generation or models")
         return cls(
             environment=check_environment_name(str(document.get("environment"))),
             generation=generation,
-            models={check_model_name(name): _route(entry) for name, entry in models.items()},
+            models={check_model_name(name): _route(entry, divided=version == 2) for name, entry in models.items()},
         )
 
 
 def routed(table: RouteTable) -> list[Routed]:
-    """Return every version in service, by model."""
+    """Return every version in service, by model: after a live version the canary beside it."""
     lanes = {lane: {slot.model: target for slot, target in table.slots.items() if slot.lane is lane} for lane in Lane}
-    return [Routed(slot, target, lanes[slot.lane]) for slot, target in table.slots.items()]
+    beside = {**lanes[Lane.LIVE], **{model: canary.target for model, canary in table.canaries.items()}}
+    found: list[Routed] = []
+    for slot, target in table.slots.items():
+        canary = table.route(slot.model).canary if slot.lane is Lane.LIVE else None
+        found.append(Routed(slot, target, lanes[slot.lane], is_divided=canary is not None))
+        if canary is not None:
+            found.append(Routed(slot, canary.target, beside, percent=canary.percent, is_divided=True))
+    return found
 
 
-def _route(entry: object) -> Route:
-    if not isinstance(entry, dict) or set(entry) - {"live", "shadow"}:
-        raise ValueError("a route has other keys than live and shadow")
+def _route(entry: object, *, divided: bool) -> Route:
+    allowed = {"live", "shadow", "canary", "shadow_share"} if divided else {"live", "shadow"}
+    if not isinstance(entry, dict) or set(entry) - allowed:
+        raise ValueError(f"a route has other keys than {' and '.join(sorted(allowed))}")
+    share = entry.get("shadow_share", WHOLE)
+    if type(share) is not int or not 1 <= share <= WHOLE or ("shadow_share" in entry and "shadow" not in entry):
+        raise ValueError("shadow_share is a number from 1 to 100, and needs a shadow")
+    if "canary" in entry and "live" not in entry:
+        raise ValueError("a canary needs a live version beside it")
     return Route(
         live=_target(entry["live"]) if "live" in entry else None,
         shadow=_target(entry["shadow"]) if "shadow" in entry else None,
+        canary=_canary(entry["canary"]) if "canary" in entry else None,
+        shadow_share=share,
     )
+
+
+def _canary(entry: object) -> Canary:
+    if not isinstance(entry, dict) or not {"percent", "key", "salt"} <= set(entry):
+        raise ValueError("a canary has other keys than those of a target, percent, key and salt")
+    given = dict(entry)
+    percent, key, salt = given.pop("percent"), given.pop("key"), given.pop("salt")
+    if type(percent) is not int or not 1 <= percent < WHOLE:
+        raise ValueError("a canary answers 1 to 99 percent")
+    if not isinstance(key, str) or (key and not _HEADER.fullmatch(key)):
+        raise ValueError(f"a canary's key is not the name of a header in lower case: {key!r:.80}")
+    if not isinstance(salt, str) or not _SALT.fullmatch(salt):
+        raise ValueError(f"a canary has a salt that is not plain text: {salt!r:.80}")
+    return Canary(_target(given), percent, key, salt)
 
 
 def _target(entry: object) -> Target:

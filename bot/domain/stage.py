@@ -1,6 +1,6 @@
 """The stages of one change in a deployment: what each stage knows, and what follows from it.
 
-    Planned ──► Switched ──► live, as the criteria say
+    Planned ──► Switched ──► live, for all or for some, as the criteria say
        │            ├──────► Incomplete   a way back, in service as far as gateways answer
        │            └──────► PutBack      it failed after the switch
        └──► Failed                        it failed before the switch
@@ -38,7 +38,9 @@ class Planned:
 
 @dataclass(frozen=True)
 class Switched:
-    """Users may get it."""
+    """Users may get it. ``partly``: only some of them, by a step of a rollout."""
+
+    partly: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,9 @@ def outcome(stage: Stage, criteria: Iterable[Criterion]) -> Outcome:
             return "incomplete"
         case Planned() | Failed():
             return outcome_of(criteria, switched=False)
+        case Switched(partly=True):
+            found = outcome_of(criteria, switched=True)
+            return "rolling out" if found in ("succeeded", "unconfirmed") else found
         case Switched() | PutBack():
             return outcome_of(criteria, switched=True)
         case CutOff():

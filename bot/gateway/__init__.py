@@ -14,13 +14,14 @@ from bot import extras
 
 with extras.needed("gateway", by="bot.gateway"):
     from bot.domain.release import Lane, Slot
-    from bot.domain.routes import Route, RouteTable, Target
+    from bot.domain.routes import Canary, Route, RouteTable, Target
     from bot.gateway.app import create_app
     from bot.gateway.connection import Limits
     from bot.gateway.core import Gateway
     from bot.gateway.settings import ClientLimits, GatewaySettings, RecordingSettings, ShadowSettings
 
 __all__ = [
+    "Canary",
     "ClientLimits",
     "Gateway",
     "GatewaySettings",

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import logging
+import os
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from bot.domain.routes import RouteTable, Target
+from bot.domain.dividing import is_canary
+from bot.domain.routes import Route, RouteTable, Target
 from bot.domain.shadowed import MOVED_ENDS, Copies, copies_of
 from bot.domain.traffic import Traffic, merged
 from bot.gateway.asgi import (
@@ -59,6 +61,7 @@ log = logging.getLogger("bot.gateway")
 _TRIAL = re.compile(r"promobot-doctor-[0-9a-f]{16}\.json")
 _SUMMED = frozenset({"shadows", "traffic", "traffic_bounds"})
 """Counts of the workers, of which ``GET /routes`` shows the sum."""
+REQUEST_ID = b"x-request-id"
 RELOAD_BYTES = 4096
 """The body of a reload is one number."""
 
@@ -134,7 +137,10 @@ class Gateway:
         return self._service.table
 
     def target(self, model: str) -> Target | None:
-        """Return the version that answers for ``model``, its name in desired state; None if none is live."""
+        """Return the version that answers for ``model``, its name in desired state; None if none is live.
+
+        While a canary answers for some requests, this is the version that answers for the others.
+        """
         return self.table.route(model).live
 
     @contextlib.asynccontextmanager
@@ -219,7 +225,7 @@ class Gateway:
         self._service = service
         self._shadows.follow(service.table)
         self._traffic.follow(service.table)
-        self._tritons.keep_to(_live(service.table))
+        self._tritons.keep_to(_answering(service.table))
         log.info("serving generation %d of %r", service.table.generation, service.table.environment)
 
     def _take_tritons(self, name: str, urls: Sequence[str], *, first: bool) -> None:
@@ -227,12 +233,12 @@ class Gateway:
 
         At the start nothing is known of any, and all are asked alike.
         """
-        self._tritons.become(name, urls, lacking=() if first else _live(self.table))
+        self._tritons.become(name, urls, lacking=() if first else _answering(self.table))
         self._shadows.become(name, urls)
 
     async def _ask_tritons_that_lack(self) -> None:
         if not self._reloading.locked():  # a reload notes who lacks what it is about to route to
-            self._tritons.keep_to(_live(self.table))
+            self._tritons.keep_to(_answering(self.table))
         await self._tritons.ask_those_that_lack()
         await self._shadows.ask_those_that_lack()
 
@@ -358,14 +364,15 @@ class Gateway:
         the bot loaded the version everywhere, and requests go around it. Shadows are not asked about: they must never
         be in the way of what answers.
         """
-        live = {
-            model: route.live
+        coming = [
+            (model, target)
             for model, route in new.models.items()
-            if route.live is not None and route.live != old.route(model).live
-        }
-        readiness = await self._tritons.readiness(set(live.values()))
+            for target in route.answering
+            if target not in old.route(model).answering
+        ]
+        readiness = await self._tritons.readiness({target for _, target in coming})
         problems: dict[str, str] = {}
-        for model, target in live.items():
+        for model, target in coming:
             said = readiness[target]
             name = f"{target.triton_model} version {target.version}"
             if all(one.ready is None for one in said):
@@ -452,19 +459,24 @@ class Gateway:
 
     # Requests that are passed on.
 
-    def _serving(self, scope: Scope) -> tuple[Service, str, Target]:
+    def _serving(self, scope: Scope, *, divided: bool) -> tuple[Service, str, Target]:
         """Return the table in force, to be entered for as long as the request runs under it, the model's public name
         and the target that answers for it. Raise Refusal if there is none.
+
+        ``divided``: a canary answers its share of the requests. One whose path names a version in service gets that.
         """
         service = self._service
         if service.problem:
             raise Refusal(503, f"this gateway serves nothing: {service.problem}")
         model, version = scope["path_params"]["model"], scope["path_params"].get("version")
-        live = service.table.route(model).live
+        route = service.table.route(model)
+        live, canary = route.live, route.canary
         if live is None:
             raise Refusal(404, f"model {model!r} is not in service here")
-        if version is not None and version != str(live.version):
-            raise Refusal(404, f"version {version} of model {model!r} is not in service here, {live.version} is")
+        if version is not None:
+            return service, model, _named_by(version, route, model)
+        if canary is not None and divided and is_canary(canary, _key_of(scope["headers"], canary.key.encode())):
+            return service, model, canary.target
         return service, model, live
 
     async def infer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -489,15 +501,15 @@ class Gateway:
                 held=held,
                 seconds=settings.clients.request_seconds,
             )
-            service, model, live = self._serving(scope)
-            counter = None if OWN in headers else self._traffic.counter(model, live)
+            service, model, target = self._serving(scope, divided=True)
+            counter = None if OWN in headers else self._traffic.counter(model, target)
             began = perf_counter()
             with service:
-                headers = passed_on(headers, renamed=live.triton_model != model)
-                request = request_to(live, b"POST", b"/infer", headers, body, admit=held.take)
-                reply = await unless_gone(receive, self._tritons.send(live, request))
-            if reply.status == 200 and live.triton_model != model:
-                reply = with_public_name(reply, key="model_name", triton_model=live.triton_model, model=model)
+                headers = passed_on(headers, renamed=target.triton_model != model)
+                request = request_to(target, b"POST", b"/infer", headers, body, admit=held.take)
+                reply = await unless_gone(receive, self._tritons.send(target, request))
+            if reply.status == 200 and target.triton_model != model:
+                reply = with_public_name(reply, key="model_name", triton_model=target.triton_model, model=model)
         except ClientGone:
             if counter is not None:  # a version may be so slow that nobody waits for it
                 counter.note(CLIENT_LEFT, perf_counter() - began)
@@ -511,12 +523,13 @@ class Gateway:
         if counter is not None:
             seconds = perf_counter() - began
             counter.note(reply.status, seconds, lacking=_lacking(reply))
-            answered = Answered(live, reply, seconds)
+            answered = Answered(target, reply, seconds)
         await send_reply(reply, send, worker=self._worker)
         if reply.status == 200:  # what the live version refused would say nothing about its shadow
-            self._shadows.copy(model, headers, body, answered)
+            if target is service.table.route(model).live:  # nor does what a canary answers
+                self._shadows.copy(model, headers, body, answered)
             if self._recorder is not None:
-                self._recorder.take(model, live, headers, body)
+                self._recorder.take(model, target, headers, body)
 
     async def _ask(self, what: str, scope: Scope, receive: Receive, send: Send) -> None:
         with Held(self._bodies) as held:
@@ -524,12 +537,12 @@ class Gateway:
 
     async def _ask_within(self, held: Held, what: str, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            service, model, live = self._serving(scope)
+            service, model, target = self._serving(scope, divided=False)
             with service:
-                request = request_to(live, b"GET", what.encode(), admit=held.take)
-                reply = await self._tritons.send(live, request)
-            if reply.status == 200 and live.triton_model != model:
-                reply = with_public_name(reply, key="name", triton_model=live.triton_model, model=model)
+                request = request_to(target, b"GET", what.encode(), admit=held.take)
+                reply = await self._tritons.send(target, request)
+            if reply.status == 200 and target.triton_model != model:
+                reply = with_public_name(reply, key="name", triton_model=target.triton_model, model=model)
         except (Refusal, ExchangeFailed, Full) as error:
             await answer_error(error, scope, receive, send, worker=self._worker)
             return
@@ -575,8 +588,32 @@ def _lacking(reply: Reply) -> bool:
     return reply.status in MAY_LACK_THE_VERSION and NOT_LOADED in reply.body
 
 
-def _live(table: RouteTable) -> set[Target]:
-    return {route.live for route in table.models.values() if route.live is not None}
+def _answering(table: RouteTable) -> set[Target]:
+    return {target for route in table.models.values() for target in route.answering}
+
+
+def _named_by(version: str, route: Route, model: str) -> Target:
+    """Return the version that a path names; raise Refusal where it is not in service."""
+    for target in route.answering:
+        if version == str(target.version):
+            return target
+    there = " and ".join(str(target.version) for target in route.answering)
+    is_there = "are" if len(route.answering) > 1 else "is"
+    raise Refusal(404, f"version {version} of model {model!r} is not in service here, {there} {is_there}")
+
+
+def _key_of(headers: Headers, name: bytes) -> bytes:
+    """Return what decides who answers: the header of this name, else the id of the request, else chance.
+
+    An empty header is none: a client that sends one for everybody would move all of them at once.
+    """
+    request_id = b""
+    for header, value in headers:
+        if header == name and value:
+            return value
+        if header == REQUEST_ID and not request_id:
+            request_id = value
+    return request_id or os.urandom(8)
 
 
 def _trial(body: bytes | bytearray) -> str:

@@ -44,6 +44,9 @@ class Ready:
     run: str
 
 
+EndOutcome = Literal["succeeded", "unconfirmed", "incomplete", "put back", "failed", "refused"]
+
+
 @dataclass(frozen=True)
 class Ended:
     """What became of a proposal.
@@ -52,7 +55,7 @@ class Ended:
     The others are those of the deployment record ``record``. ``next_step`` is empty where nothing is to be done.
     """
 
-    outcome: Literal["succeeded", "unconfirmed", "incomplete", "put back", "failed", "refused"]
+    outcome: EndOutcome
     said: str
     next_step: str = ""
     record: str = ""
@@ -101,7 +104,11 @@ def look_for_end(platform: Platform, awaited: Awaited) -> Ended | NotYet:
     ledger = platform.ledger
     own, others = _deployments(ledger, awaited)
     if own is not None:
-        return _ended(platform, own)
+        if own.outcome != "rolling out":
+            return _ended(platform, own, own.outcome)
+        if others:
+            return Ended("refused", *_replaced(awaited.model, awaited.version, others[-1]), record=others[-1].id)
+        return NotYet(words.what_happened(own))
     pull = platform.github.pull_request(awaited.pull_request) if awaited.pull_request else None
     if pull is not None and not pull.merged:
         if pull.state == "open":
@@ -165,14 +172,14 @@ def _evidence(ledger: Ledger, awaited: Awaited, pull: PullRequest) -> Evidence |
     return next((one for one in found if one.head == pull.head or one.pull_request is None), None)
 
 
-def _ended(platform: Platform, record: DeploymentRecord) -> Ended:
+def _ended(platform: Platform, record: DeploymentRecord, outcome: EndOutcome) -> Ended:
     reverts: list[str] = []
     if record.outcome in ("put back", "failed"):
         branch = revert_branch(spoken_slot(record.slot, record.bundle))
         found = platform.github.open_pull_requests(prefix=branch)
         reverts = [pull.url for pull in found if pull.branch == branch]
     said, next_step = words.what_happened(record), words.way_back(record, reverts)
-    return Ended(record.outcome, said, next_step, record.id)
+    return Ended(outcome, said, next_step, record.id)
 
 
 def _is_open(number: int, found: Evidence | None) -> str:

@@ -52,7 +52,8 @@ def mistakes_in(files: Files) -> list[InvalidInput]:
     places = _Places(files)
     found += _models_without_a_gate(environments, wanted, places)
     found += _bundles_without_a_gate(environments, places)
-    found += _sets_without_a_gate(environments, places)
+    found += _parts_without_a_gate(environments, places)
+    found += _rollouts_of_parts(environments, places)
     found += _broken_bundles(environments, wanted, places)
     found += _unknown_sources(environments, frozenset(files.settings), places)
     found += _other_names(environments, places)
@@ -135,14 +136,28 @@ def _bundles_without_a_gate(environments: Mapping[str, Environment], places: _Pl
                 yield places.in_settings(name, said, "bundles", bundle, next_step=step)
 
 
-def _sets_without_a_gate(environments: Mapping[str, Environment], places: _Places) -> Iterator[InvalidInput]:
-    """Yield models that are to be measured and have no gate: a name with a slip in it would measure nothing."""
+def _parts_without_a_gate(environments: Mapping[str, Environment], places: _Places) -> Iterator[InvalidInput]:
+    """Yield models that are to be measured or rolled out and have no gate: a name with a slip in it does neither."""
     for name, settings in environments.items():
-        for model in sorted(models_in(settings.evaluation)):
-            if not settings.has_gate(model):
-                said = "there is no gate for this model, so nothing of it is measured"
+        for part, models, so in (
+            ("evaluation", settings.evaluation, "so nothing of it is measured"),
+            ("rollout", settings.rollout, "so it is never rolled out"),
+        ):
+            for model in sorted(one for one in models_in(models) if not settings.has_gate(one)):
+                said = f"there is no gate for this model, {so}"
                 step = f"{did_you_mean(model, settings.named_models)}Add gates.{model}, or take this out."
-                yield places.in_settings(name, said, "evaluation", model, next_step=step)
+                yield places.in_settings(name, said, part, model, next_step=step)
+
+
+def _rollouts_of_parts(environments: Mapping[str, Environment], places: _Places) -> Iterator[InvalidInput]:
+    """Yield rollouts of parts of bundles that users do not ask: the whole bundle goes as the part that they ask."""
+    for name, settings in environments.items():
+        for model in sorted(models_in(settings.rollout)):
+            asked = settings.parts_with(model)[-1]
+            if asked != model:
+                said = f"it is a part of a bundle that goes to its users as {asked}, which they ask"
+                step = f"Write it as rollout.{asked}, or take it out."
+                yield places.in_settings(name, said, "rollout", model, next_step=step)
 
 
 def _broken_bundles(

@@ -10,7 +10,7 @@ where the failure points at it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,7 +18,7 @@ from functools import partial
 from bot.domain.bundled import is_first_of_its_bundle, together
 from bot.domain.desired import Change, Desired
 from bot.domain.hold import Held
-from bot.domain.plan import plan
+from bot.domain.plan import plan, serves
 from bot.domain.record import DeploymentRecord, known_entries
 from bot.domain.routes import RouteTable
 from bot.errors import LeaseLost, PromobotError
@@ -27,13 +27,14 @@ from bot.operations import Say
 from bot.operations.cleanup import clean_up
 from bot.operations.deployment.admission import Admission, admit_all, held_among, is_quarantined
 from bot.operations.deployment.conclusion import conclude, flush_outbox, make_git_follow
-from bot.operations.deployment.item import Item, go_on
+from bot.operations.deployment.item import Item, go_on, with_changed
 from bot.operations.deployment.loading import load, prove, take_in_newcomers
 from bot.operations.deployment.publishing import publish
 from bot.operations.deployment.repair import repair
 from bot.operations.deployment.restoration import Restoration
+from bot.operations.deployment.rollouts import Due, ended_by_failure, is_due, set_out
 from bot.operations.deployment.run import Run
-from bot.operations.deployment.switching import put_back, see_that_gateways_follow, switch
+from bot.operations.deployment.switching import put_back, see_that_gateways_follow, switch, without_canaries_of
 from bot.operations.deployment.telling import Tell, tell_pull_requests
 from bot.operations.deployment.unfinished import Unfinished, close_journal, write_journal
 from bot.operations.following import let_git_follow
@@ -62,16 +63,17 @@ class Deployed:
 
     @property
     def exit_code(self) -> ExitCode:
-        """0 as desired · 1 something failed or is held · 4 all but Slack."""
-        if self.held or self.problems or any(not record.verified for record in self.records):
+        """0 as desired, or on its way there · 1 something failed or is held · 4 all but Slack."""
+        if self.held or self.problems or any(not record.is_well for record in self.records):
             return ExitCode.FAILED
         return ExitCode.UNCONFIRMED if self.undelivered else ExitCode.DONE
 
 
-def deploy(platform: Platform, *, say: Say, deep: bool = False) -> Deployed:
+def deploy(platform: Platform, *, say: Say, deep: bool = False, due: Due | None = None) -> Deployed:
     """Converge the environment to the head of main; ``deep`` also looks at bytes, answers and aliases.
 
-    Where the settings have mistakes that the way back does not need, only ways back go on, and nothing is removed.
+    ``due`` also makes a step of a rollout; nothing is done at all where that is no longer due. Where the settings
+    have mistakes that the way back does not need, only ways back go on, and nothing is removed.
     """
     settings = platform.settings
     for mistake in settings.mistakes:
@@ -83,7 +85,10 @@ def deploy(platform: Platform, *, say: Say, deep: bool = False) -> Deployed:
         desired = read_desired(repository, settings.environment, commit)
         let_git_follow(platform, held, desired, say)
         run = Run(platform, systems, held=held, commit=commit, say=say)
-        done = converge(run, desired, deep=deep, tell=partial(tell_pull_requests, repository=repository))
+        if due is not None and not _is_to_be_done(run, due):
+            return Deployed(settings.environment, commit)
+        tell = partial(tell_pull_requests, repository=repository)
+        done = converge(run, desired, deep=deep, tell=tell, due=due)
         if settings.mistakes:
             say(f"nothing is cleaned up while the settings have a mistake ({settings.mistakes[0]})")
         else:
@@ -93,10 +98,25 @@ def deploy(platform: Platform, *, say: Say, deep: bool = False) -> Deployed:
     return replace(done, problems=(*done.problems, *map(str, settings.mistakes)))
 
 
-def converge(run: Run, desired: Desired, *, deep: bool = False, tell: Tell | None = None) -> Deployed:
+def _is_to_be_done(run: Run, due: Due) -> bool:
+    """Whether the step is due, or a deployment was cut off: then that is finished, and the step comes later."""
+    share = run.systems.share
+    return share.journal.read() is not None or is_due(due, run.routes(), run.history)
+
+
+def converge(
+    run: Run,
+    desired: Desired,
+    *,
+    deep: bool = False,
+    tell: Tell | None = None,
+    due: Due | None = None,
+    at_once: bool = False,
+) -> Deployed:
     """Make what is served equal to ``desired``: main's head, or what a person rolls back to right now.
 
     ``tell`` gets the records and what is held before the journal is closed: who is killed on the way tells again.
+    ``due`` makes one step of a rollout; without it rollouts under way stay where they are. ``at_once`` begins none.
     """
     flush_outbox(run)
     records = _finish_going_back(run)
@@ -105,11 +125,19 @@ def converge(run: Run, desired: Desired, *, deep: bool = False, tell: Tell | Non
     note(run.systems.share, current.silent, at=datetime.now(UTC), say=run.say)
     # Where a deployment was cut off, what is routed is not known to be good: what was before it is.
     before = unfinished.last_verified(current.routes)
+    due = due if due is not None and is_due(due, before, run.history) else None
+    stepping = _that_go_on(
+        {*unfinished.stepping, *(run.settings.parts_with(due.model) if due else ())}, before, desired
+    )
     bundles = {run.settings.environment: run.settings.bundles}
     desired, overruled = _go_on_back(run, unfinished, desired)
     needed = run.in_use(before)
     parts = [what.target for what in needed.only_asked]
-    todo = plan(desired, replace(current, routes=before), known=known_entries(run.history), asked=parts)
+    known, live = known_entries(run.history), replace(current, routes=before)
+    todo = plan(desired, live, known=known, asked=parts)
+    if stepping:  # a rollout that goes on makes a change at each step only
+        undivided = replace(live, routes=before.undivided(stepping))
+        todo = replace(todo, changes=plan(desired, undivided, known=known).changes)
     asked = together(todo.changes, {run.settings.environment: desired}, bundles)
     admitted = admit_all(run, [*asked, *overruled])
     on_hold = _have_git_follow_what_is_held(run, admitted)
@@ -120,6 +148,7 @@ def converge(run: Run, desired: Desired, *, deep: bool = False, tell: Tell | Non
     restoration.look_at_answers(current)
 
     items = [unfinished.item(change, admission) for change, admission in admitted.items() if not admission.held]
+    items = items if at_once else set_out(run, unfinished, items, before, due)
     items += restoration.items([item.change for item in items], desired)
     abandoned = unfinished.abandoned(items)
     write_journal(run, [*items, *abandoned], before)
@@ -142,6 +171,12 @@ def converge(run: Run, desired: Desired, *, deep: bool = False, tell: Tell | Non
     )
 
 
+def _that_go_on(models: Iterable[str], table: RouteTable, desired: Desired) -> set[str]:
+    """Return those of these models whose canary is what main still asks for."""
+    canaries = table.canaries
+    return {m for m in models if m in canaries and serves(canaries[m].target, desired.models.get(m))}
+
+
 def _have_git_follow_what_is_held(run: Run, admitted: Mapping[Change, Admission]) -> list[Held]:
     """Return the changes that are held, after each that is in quarantine got its revert."""
     on_hold = held_among(admitted)
@@ -160,6 +195,11 @@ def _bring_into_service(
     items = go_on(items, partial(load, run, before=before))
     items = go_on(items, partial(prove, run, before=before))
     items = go_on(items, partial(take_in_newcomers, run, before=before))
+    if ended := ended_by_failure(items, before):
+        # Nothing was switched, but a canary of these bytes answers users.
+        others = [item for item in items if item.id not in {one.id for one in ended}]
+        items = with_changed(items, put_back(run, ended, before, underway=[*ended, *others, *abandoned]))
+        before = without_canaries_of(ended, before)
     if any(item.may_go_on for item in items):
         return go_on(items, partial(switch, run, before=before, underway=[*items, *abandoned]))
     if was_cut_off:

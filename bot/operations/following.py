@@ -101,7 +101,8 @@ def let_git_follow(platform: Platform, held: HeldShare, desired: Desired, say: S
 def answers(share: ModelRepository, environment: str, entries: Mapping[str, Entry]) -> bool:
     """Say whether these versions are what users get now, by the routes: main may say something else."""
     table = share.routes.read(environment)
-    return all(serves(table.route(model).live, entry) for model, entry in entries.items())
+    routes = [(table.route(model), entry) for model, entry in entries.items()]
+    return all(route.canary is None and serves(route.live, entry) for route, entry in routes)
 
 
 def asked_bundle(bundle: Bundle | None, entries: Mapping[str, Entry]) -> Bundle | None:

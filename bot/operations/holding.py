@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bot.domain.bundled import together
 from bot.domain.desired import Desired, Entry, Section
 from bot.domain.hold import Held
-from bot.domain.plan import Live, in_service, plan
+from bot.domain.plan import Live, asked_for, plan
 from bot.domain.routes import RouteTable
 from bot.operations import Say
 from bot.operations.attempts import reported
@@ -73,7 +73,7 @@ def _as_github_tells(platform: Platform, repository: Repository, held: Sequence[
 def what_was_asked(platform: Platform, entries: Mapping[tuple[Section, str], Entry]) -> MainAsks:
     """Return the same where main cannot be read: it asks for these ``entries``, and for what is live besides."""
     routes = platform.share.routes.read(platform.environment)
-    desired = in_service(routes, {})
+    desired = asked_for(routes, {})
     for (section, model), entry in entries.items():
         desired = desired.having(section, model, entry)
     return _asked(platform, routes, desired)

@@ -14,7 +14,7 @@ from bot.domain.names import short
 from bot.domain.plan import Live
 from bot.domain.record import DeploymentRecord, verified_entries
 from bot.domain.release import Lane, Release
-from bot.domain.routes import Routed, RouteTable, Target, routed
+from bot.domain.routes import Routed, RouteTable, Target
 from bot.errors import PromobotError, Rejected, Unavailable
 from bot.platform import Serving
 from bot.share import Described, ModelRepository
@@ -84,11 +84,11 @@ def ways_back(
 ) -> Iterator[Release]:
     """Yield the verified versions that the share must hold besides those in service, for models in service."""
     no_way = set(quarantined)
-    for what in routed(table):
-        verified = [e for _, e in verified_entries(records, what.slot)]
+    for slot, target in table.slots.items():
+        verified = [e for _, e in verified_entries(records, slot)]
         for entry in [entry for entry in verified if entry.digest not in no_way][:versions]:
-            if entry.digest != what.target.digest:
-                yield entry.in_slot(what.slot)
+            if entry.digest != target.digest:
+                yield entry.in_slot(slot)
 
 
 def wrong_with(share: ModelRepository, back: Release) -> str:
@@ -203,11 +203,12 @@ def _wrong_through(what: Routed, golden: Golden, gateway: Gateway) -> str:
 
 
 def _wrong_in(what: Routed, golden: Golden, gateway: Gateway, *, cases: int | None = None) -> str:
+    named = what.target.version if what.is_divided else None
     for case, staging in islice(golden, cases):
         outputs = [tensor.name for tensor in case.outputs]
         with room_for(case.size):
             try:
-                version, answer = gateway.infer(what.slot.model, case.inputs, outputs=outputs)
+                version, answer = gateway.infer(what.slot.model, case.inputs, outputs=outputs, version=named)
             except Rejected as error:
                 return str(error)
             if version != str(what.target.version):

@@ -14,7 +14,7 @@ from bot.domain.bundled import blamed, bundle_in, entries_of
 from bot.domain.desired import Change, Entry
 from bot.domain.names import short
 from bot.domain.nearest import did_you_mean
-from bot.domain.plan import in_service
+from bot.domain.plan import asked_for
 from bot.domain.quarantine import Quarantined
 from bot.domain.record import DeploymentRecord, known_entries, verified_bundles, verified_entries
 from bot.domain.release import Lane, Slot
@@ -288,7 +288,7 @@ def _put_back_now(platform: Platform, ask: GoBack, main: _MainEntry, target: Des
         run = Run(platform, systems, held=held, commit=main.commit, say=say)
         history = run.ledger.deployments()
         verified = verified_routes(systems.share, environment, history)
-        wanted = in_service(verified, known_entries(history))
+        wanted = asked_for(verified, known_entries(history))
         for model, entry in target.whole.items():
             wanted = wanted.having("models", model, entry)
         way = ask.to(target, environment=environment, turn=held.lease.token, main=main)
@@ -296,7 +296,7 @@ def _put_back_now(platform: Platform, ask: GoBack, main: _MainEntry, target: Des
         # the switch: if this run is interrupted anywhere, the next one resumes the rollback instead.
         is_noted = _try_to_note(held, way, say)
         is_held = _try_to_hold(run.ledger, way, say)
-        deployed = converge(run, wanted)
+        deployed = converge(run, wanted, at_once=True)
         if not is_held:
             _hold(run.ledger, way)
         return _Back(way, is_noted, deployed)
@@ -351,7 +351,7 @@ def _believed(
     for underway in journal.underway if journal else ():
         if (underway.section, underway.model) == ("models", model):
             return underway.after
-    return in_service(share.routes.read(environment), known_entries(history)).models.get(model)
+    return asked_for(share.routes.read(environment), known_entries(history)).models.get(model)
 
 
 def _try_to_note(held: HeldShare, way: WayBack, say: Say) -> bool:

@@ -13,7 +13,7 @@ from bot.domain.bundled import together
 from bot.domain.desired import Change, Desired
 from bot.domain.hold import Held
 from bot.domain.journal import Journal
-from bot.domain.plan import Live, Plan, in_service, plan
+from bot.domain.plan import Live, Plan, asked_for, plan
 from bot.domain.quarantine import Quarantined
 from bot.domain.record import DeploymentRecord, last_failed
 from bot.domain.silence import Silences
@@ -146,7 +146,7 @@ def unproven(systems: Serving) -> dict[str, str]:
 
 
 def _desired(main: Main | PromobotError, live: Live) -> Desired:
-    return main.desired if isinstance(main, Main) else in_service(live.routes, {})
+    return main.desired if isinstance(main, Main) else asked_for(live.routes, {})
 
 
 def _silences(

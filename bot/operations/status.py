@@ -15,7 +15,7 @@ from bot.domain.desired import SECTIONS, Change, Desired, Section
 from bot.domain.hold import Held
 from bot.domain.journal import Journal
 from bot.domain.names import short
-from bot.domain.plan import Live, in_service, serves
+from bot.domain.plan import Live, aimed_at, in_service, serves
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Slot
 from bot.domain.routes import routed
@@ -48,6 +48,9 @@ class ModelStatus:
     gateways: dict[str, int | bool | None]
     agrees: bool | None
     pending: tuple[str, ...] = ()
+    canary: int | None = None
+    """The version that answers ``percent`` of the requests beside the routed one; None where none does."""
+    percent: int = 0
 
 
 @dataclass(frozen=True)
@@ -290,6 +293,7 @@ def _rows(seen: Seen) -> list[ModelStatus]:
 def _row(seen: Seen, section: Section, model: str) -> ModelStatus:
     entry, slot = seen.desired.section(section).get(model), Slot.of(seen.environment, model, section)
     target = seen.live.routes.target(slot)
+    canary = seen.live.routes.route(model).canary if section == "models" else None
     through = {name: None if table is None else table.target(slot) for name, table in seen.live.gateways.items()}
     return ModelStatus(
         model=model,
@@ -304,8 +308,10 @@ def _row(seen: Seen, section: Section, model: str) -> ModelStatus:
             name: False if table is None else there.version if (there := through[name]) else None
             for name, table in seen.live.gateways.items()
         },
-        agrees=None if seen.unknown else serves(target, entry),
+        agrees=None if seen.unknown else serves(aimed_at(seen.live.routes.route(model), slot.lane), entry),
         pending=tuple(one.said for one in seen.opened if one.is_of(model, section)),
+        canary=canary.target.version if canary else None,
+        percent=canary.percent if canary else 0,
     )
 
 

@@ -121,12 +121,13 @@ class Ledger:
         found = []
         folder = f"deployments/{self.environment}"
         for key, record in self._read_all(folder, DeploymentRecord, after=after, newest=newest).items():
-            if record.outcome == "unconfirmed" and key.rpartition("/")[2] in confirmed:
+            if record.outcome in ("unconfirmed", "rolling out") and key.rpartition("/")[2] in confirmed:
                 criteria = tuple(
                     c.model_copy(update={"holds": True, "proof": "delivered later"}) if not c.holds else c
                     for c in record.criteria
                 )
-                record = record.model_copy(update={"outcome": "succeeded", "criteria": criteria})
+                ended = "succeeded" if record.outcome == "unconfirmed" else record.outcome
+                record = record.model_copy(update={"outcome": ended, "criteria": criteria})
             found.append(record)
         return found
 

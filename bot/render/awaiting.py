@@ -17,7 +17,7 @@ def what_happened(record: DeploymentRecord) -> str:
 def way_back(record: DeploymentRecord, reverts: Iterable[str]) -> str:
     """Return what to do about how a deployment ended; an empty string where nothing is to be done."""
     match record.outcome:
-        case "succeeded":
+        case "succeeded" | "rolling out":
             return ""
         case "unconfirmed":
             return (

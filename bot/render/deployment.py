@@ -162,13 +162,14 @@ def without_system(said: str | PromobotError) -> str:
 OUTCOME_MARKS: dict[Outcome, str] = {
     "succeeded": "✅",
     "unconfirmed": "✅",
+    "rolling out": "🐤",
     "incomplete": "⚠️",
     "put back": "↩️",
     "failed": "❌",
 }
 
 
-WORST_FIRST: tuple[Outcome, ...] = ("put back", "failed", "incomplete", "unconfirmed", "succeeded")
+WORST_FIRST: tuple[Outcome, ...] = ("put back", "failed", "incomplete", "rolling out", "unconfirmed", "succeeded")
 
 
 def mark(record: DeploymentRecord) -> str:
@@ -203,6 +204,10 @@ def verdict(record: DeploymentRecord) -> str:
         case "unconfirmed":
             served = verdict(record.model_copy(update={"outcome": "succeeded"})).removesuffix(".")
             return f"{served}; everything holds but Slack; the message is in the outbox."
+        case "rolling out":
+            share = f"{record.rollout.percent} %" if record.rollout else "some"
+            rest = f", {before} the others" if record.before else ""
+            return f"{record.model} {version} answers {share} of requests in {record.environment}{rest}."
         case "incomplete":
             if record.after is None or record.section == "shadow":
                 return f"{describe(change)}: so it is wherever gateways answer; deploy again when all do."
@@ -220,9 +225,22 @@ def verdict(record: DeploymentRecord) -> str:
             return f"{describe(change)} failed before the switch: nothing that users see has changed."
 
 
+def the_way(record: DeploymentRecord) -> str:
+    """Return at which step of its rollout a deployment is, and what ends it; empty without several steps."""
+    rollout = record.rollout
+    if rollout is None or len(rollout.steps) == 1 or not record.is_well:
+        return ""
+    steps = " → ".join(f"*{step} %*" if step == rollout.percent else f"{step} %" for step in rollout.steps)
+    said = f"Step {rollout.step} of {len(rollout.steps)}: {steps}."
+    stop = f"`promobot rollback {record.model} --env {record.environment} --now` ends it."
+    return said if rollout.is_whole else f"{said} {stop}"
+
+
 def concluded(record: DeploymentRecord, *, revert_url: str) -> str:
     """Return the outcome with its problem and what to do, for the terminal."""
     lines = [verdict(record)]
+    if way := the_way(record):
+        lines.append(f"  {way.replace('*', '')}")
     if record.problem:
         lines.append(f"  what happened: {record.problem}")
     if step := what_to_do(record, merge=f"merge {revert_url}" if revert_url else ""):
@@ -241,7 +259,7 @@ def what_to_do(record: DeploymentRecord, *, merge: str) -> str:
     if is_unblamed(record):
         return "; or ".join(part for part in (fix_and_deploy(record), merge) if part)
     match record.outcome:
-        case "succeeded" | "unconfirmed":
+        case "succeeded" | "unconfirmed" | "rolling out":
             return ""
         case "incomplete":
             return f"{again}, when every gateway answers"
@@ -278,6 +296,8 @@ def message(record: DeploymentRecord, *, revert_url: str) -> Message:
     sign = mark(record)
     text = f"{sign} {verdict(record)}"
     blocks: list[dict[str, Any]] = [_section(f"*{sign} {escape(verdict(record))}*")]
+    if way := the_way(record):
+        blocks.append(_section(escape(way)))
     if record.problem:
         blocks.append(_section(f"*What happened:* {escape(plainly(record.problem))}"))
         blocks.append(_section(f"*State:* {escape(_state(record))}{_step(record, revert_url)}"))
@@ -306,7 +326,7 @@ def bulletin(group: str, records: Sequence[DeploymentRecord], *, revert_urls: Ma
     sign = "❌" if any(map(is_failed_rollback, records)) else _BULLETIN[worst][0]
     head = f"{sign} {len(records)} deployments in {records[0].environment}: {counts}."
     blocks: list[dict[str, Any]] = [_section(f"*{escape(head)}*")]
-    wrong = [record for outcome, of in ended.items() if outcome != "succeeded" for record in of]
+    wrong = [record for outcome, of in ended.items() if outcome not in ("succeeded", "rolling out") for record in of]
     for record in wrong[:_NAMED]:
         url = revert_urls.get(record.id, "")
         said = f"*{escape(verdict(record))}*\n{escape(plainly(record.problem)[:500])}"
@@ -315,6 +335,7 @@ def bulletin(group: str, records: Sequence[DeploymentRecord], *, revert_urls: Ma
         command = take_blame_back(group, records[0].environment)
         blocks.append(_section(f"*If no model is at fault:* `{escape(command)}`"))
     named = [f"{record.model} {record.after.version if record.after else 'out'}" for record in ended["succeeded"]]
+    named += [verdict(record).removesuffix(".") for record in ended["rolling out"]]
     lines = [*([f"{', '.join(named[:_NAMED])}" + (", …" if len(named) > _NAMED else "")] if named else [])]
     lines.append(f"`promobot history --env {records[0].environment} --limit {len(records)}` tells of each")
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": escape("\n".join(lines))}]})
@@ -346,6 +367,7 @@ def _step(record: DeploymentRecord, revert_url: str, *, alone: bool = True) -> s
 _NAMED = 10
 _BULLETIN: dict[Outcome, tuple[str, str]] = {
     "succeeded": ("✅", "as main asks"),
+    "rolling out": ("🐤", "rolling out"),
     "incomplete": ("⚠️", "in service wherever gateways answer"),
     "failed": ("❌", "failed before the switch"),
     "put back": ("↩️", "put back after the switch"),

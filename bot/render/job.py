@@ -224,13 +224,14 @@ def _counted(records: Sequence[DeploymentRecord]) -> list[tuple[str, list[Deploy
         ("put back after the switch", ended("put back"), True),
         ("failed before the switch", ended("failed"), True),
         ("in service wherever gateways answer", ended("incomplete"), True),
+        ("rolling out", ended("rolling out"), False),
         ("as main asks", ended("succeeded", "unconfirmed"), False),
     ]
 
 
 def _body(done: Deployed, *, title: bool = False) -> list[str]:
     """Return what is below the verdict: causes and what to do, the table, and what is folded."""
-    wrong = [record for record in done.records if not record.verified]
+    wrong = [record for record in done.records if not record.is_well]
     parts = [f"### {escape(done.environment)}"] if title else []
     for record in wrong[:_TOLD]:
         parts.append(f"{mark(record)} **{escape(verdict(record))}**" if len(done.records) > 1 else "")
@@ -252,11 +253,11 @@ def _body(done: Deployed, *, title: bool = False) -> list[str]:
     if done.records:
         rows = [
             (mark(r), code(r.id), terminal.versions(r), r.outcome, _served(r))
-            for r in sorted(done.records, key=lambda record: record.verified)
+            for r in sorted(done.records, key=lambda record: record.is_well)
         ]
         parts.append(table(("", "deployment", "version", "outcome", "users get"), rows))
     parts += _bullets("Repaired:", done.repaired)
-    parts += [_in_full(record) for record in [*wrong, *(r for r in done.records if r.verified)][:_IN_FULL]]
+    parts += [_in_full(record) for record in [*wrong, *(r for r in done.records if r.is_well)][:_IN_FULL]]
     return [part for part in parts if part]
 
 
@@ -283,7 +284,7 @@ def _in_full(record: DeploymentRecord) -> str:
 def _notes(done: Deployed) -> Iterable[Annotation]:
     """Yield the cause of each thing that makes the job red, then what only needs an eye."""
     for record in done.records:
-        if not record.verified:
+        if not record.is_well:
             revert = _revert(done, record)
             step = what_to_do(record, merge=f"merge {revert}" if revert else "")
             lines = [verdict(record), record.problem, f"→ {step}" if step else ""]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from bot.domain.evidence import checks_of
 from bot.domain.names import short
 from bot.domain.promotion import Progress, Promotion, Stage, progress_of_all
-from bot.domain.record import DeploymentRecord
+from bot.domain.record import DeploymentRecord, Outcome
 from bot.render.again import run_again_there
 from bot.render.checks import some
 from bot.render.deployment import fix_and_deploy, verdict
@@ -18,7 +18,7 @@ from bot.render.many import judged_by, left_out_by_reason
 from bot.render.mrkdwn import code, escape, link, user
 from bot.render.plainly import plainly
 from bot.render.proposal import revert_waits
-from bot.render.terminal import sign, users, well_models
+from bot.render.terminal import live_in, sign, users, well_models
 
 if TYPE_CHECKING:
     from bot.operations.history import History
@@ -426,7 +426,7 @@ def status(found: Status, model: str | None) -> str:
 def _row(row: ModelStatus, well: frozenset[str]) -> str:
     name = f"*{escape(row.model)}*" + (" in shadow" if row.section == "shadow" else "")
     shown = {"✓": "✅", "✗": "⚠️", "?": "❔", " ": "▫️"}[sign(row, well)]
-    return f"• {shown} {name}: desired {row.desired or '–'} · live {row.routed or '–'}"
+    return f"• {shown} {name}: desired {row.desired or '–'} · live {live_in(row)}"
 
 
 def history(found: History) -> str:
@@ -445,7 +445,14 @@ def history(found: History) -> str:
     return "\n".join(lines if found.records else [*lines, "• nothing was deployed yet"])
 
 
-_SIGNS_OF_RECORDS = {"succeeded": "✅", "unconfirmed": "✅", "incomplete": "⚠️", "put back": "↩️", "failed": "❌"}
+_SIGNS_OF_RECORDS: Mapping[Outcome, str] = {
+    "succeeded": "✅",
+    "unconfirmed": "✅",
+    "rolling out": "🐤",
+    "incomplete": "⚠️",
+    "put back": "↩️",
+    "failed": "❌",
+}
 
 
 # --- forms -------------------------------------------------------------------------------------------------------
@@ -500,6 +507,7 @@ SIGNS: Mapping[Stage, str] = {
     "merged": "🔀",
     "held": "✋",
     "deploying": "🚀",
+    "rolling out": "🐤",
     "served": "✅",
     "put back": "↩️",
     "rollback failed": "❌",
@@ -519,6 +527,7 @@ _REACHED: Mapping[Stage, tuple[int, StepState]] = {
     "merged": (3, "now"),
     "held": (3, "held"),
     "deploying": (3, "now"),
+    "rolling out": (4, "now"),
     "served": (5, "done"),
     "put back": (4, "wrong"),
     "rollback failed": (4, "wrong"),
@@ -567,6 +576,7 @@ _SHORT: Mapping[Stage, str] = {
     "deploying": "being deployed",
     "merged": "waiting for the deployment",
     "green": "checks passed",
+    "rolling out": "rolling out",
     "served": "served",
     "left": "replaced since",
     "overtaken": "overtaken before the deployment",
@@ -682,7 +692,7 @@ def _why(progress: Progress) -> str:
 
 def how_several_go_back(promotion: Promotion, progress: Progress) -> str:
     """What to type or press to go back, once several models were merged together; empty before that."""
-    if progress.stage not in ("served", "put back", "failed", "held", "incomplete", "rollback failed"):
+    if progress.stage not in ("rolling out", "served", "put back", "failed", "held", "incomplete", "rollback failed"):
         return ""
     answers = [one for one in promotion.each if one.section == "models"]
     new = [one for one in answers if one.before is None]
@@ -721,6 +731,9 @@ def _standing(promotion: Promotion, progress: Progress) -> str:
             return _held(promotion, progress)
         case "deploying":
             return "being deployed"
+        case "rolling out":
+            share = f"{record.rollout.percent} %" if record is not None and record.rollout else "some"
+            return f"{version} answers {share} of requests"
         case "served" if record is not None and record.outcome == "unconfirmed":
             return f"{version} {listens}; its message had to wait"
         case "served":

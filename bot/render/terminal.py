@@ -87,7 +87,7 @@ def status(found: Status) -> str:
                 sign(row, well),
                 row.model + (" (shadow)" if row.section == "shadow" else ""),
                 str(row.desired or "–"),
-                str(row.routed or "–"),
+                live_in(row),
                 *(_on_triton(row.tritons[name], routed=row.routed is not None) for name in tritons),
                 *("silent" if row.gateways[name] is False else str(row.gateways[name] or "–") for name in gateways),
                 "; ".join(row.pending),
@@ -95,6 +95,12 @@ def status(found: Status) -> str:
             for row in found.models
         ]
         lines.append(grid(["", "model", "desired", "live", *tritons, *gateways, "open"], rows))
+    lines += [
+        f"🐤 {row.model} {row.canary} answers {row.percent} % of requests beside {row.routed}: "
+        f"`promobot rollback {row.model} --env {found.environment} --now` ends its rollout"
+        for row in found.models
+        if row.canary is not None
+    ]
     lines += [
         f"bundle {bundle.name} ({short(bundle.digest)}): {proposal_words.parts_of(bundle)}"
         for bundle in found.bundles
@@ -112,6 +118,12 @@ def status(found: Status) -> str:
         lines.append("What differs, and what to type:")
         lines += [f"  ✗ {d.what}\n    → {d.next_step}" for d in found.differences]
     return "\n".join(lines)
+
+
+def live_in(row: ModelStatus) -> str:
+    """Return which version is live, and which canary answers for some."""
+    beside = f", {row.canary} at {row.percent} %" if row.canary is not None else ""
+    return f"{row.routed or '–'}{beside}"
 
 
 def well_models(found: Status) -> frozenset[str]:
@@ -272,14 +284,14 @@ def deployed(done: Deployed, *, asked_for: str = "") -> str:
     # The first line must not tell of a success if something else of the same run went wrong.
     lines = [_concluded(record, done.reverts) for record in done.records if record.model == asked_for]
     others = [record for record in done.records if record.model != asked_for]
-    failed = sorted((r for r in others if not r.verified), key=lambda r: WORST_FIRST.index(r.outcome))
+    failed = sorted((r for r in others if not r.is_well), key=lambda r: WORST_FIRST.index(r.outcome))
     lines += [_concluded(record, done.reverts) for record in failed]
     lines += map(held, done.held)
     if done.problems and not lines and not others:
         many = "1 problem" if len(done.problems) == 1 else f"{len(done.problems)} problems"
         lines.append(f"Nothing was deployed to {done.environment}: {many}.")
     lines += [f"problem: {line}" for line in done.problems]
-    lines += [deployment_verdict(record) for record in others if record.verified]
+    lines += [deployment_verdict(record) for record in others if record.is_well]
     if done.repaired and not lines:
         lines.append(f"{done.environment} is as main says again ({done.commit[:12]}).")
     if done.records:

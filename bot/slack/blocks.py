@@ -135,7 +135,7 @@ def _buttons(promotion: Promotion, progress: Progress, way_back: Promotion | Non
         case "green":
             found.append(ButtonElement(text=words.APPROVE, action_id=APPROVE, value=value))
             found.append(_merge(promotion, words.MERGE))
-        case "served" if promotion.section == "models" and promotion.after is not None:
+        case "served" | "rolling out" if promotion.section == "models" and promotion.after is not None:
             found.append(
                 ButtonElement(
                     text=words.ROLL_BACK,

@@ -163,22 +163,26 @@ class Gateway:
             time.sleep(0.05)
 
     @retry
-    def infer(self, model: str, inputs: Sequence[Tensor], *, outputs: Sequence[str]) -> tuple[str, list[Tensor]]:
+    def infer(
+        self, model: str, inputs: Sequence[Tensor], *, outputs: Sequence[str], version: int | None = None
+    ) -> tuple[str, list[Tensor]]:
         """Ask as a user does, in the binary form: JSON has not every datatype.
 
-        Return the version that says it answered, and the named outputs.
+        ``version`` asks this one of several that answer users. Return the version that says it answered, and the
+        named outputs.
         """
+        path = f"/v2/models/{model}" if version is None else f"/v2/models/{model}/versions/{version}"
         try:
             body, headers = binary.request(inputs, outputs)
         except ValueError as error:  # nobody was asked yet
             raise Rejected(f"could not ask {model}: {error}", system=self._system) from error
         with self._errors(f"ask {model}"):
             own = {**headers, OWN_HEADER: "1"}
-            answer = self._client.post(f"/v2/models/{model}/infer", content=body, headers=own)
+            answer = self._client.post(f"{path}/infer", content=body, headers=own)
             self._answered_by.add(answer.headers.get("promobot-worker", ""))
             answer.raise_for_status()
-            version, tensors = binary.answer(answer.content, answer.headers)
-            return version, binary.only(outputs, tensors)
+            answered, tensors = binary.answer(answer.content, answer.headers)
+            return answered, binary.only(outputs, tensors)
 
     def answered_by(self) -> frozenset[str]:
         """Return the processes that answered ``infer`` since this was last called."""

@@ -158,9 +158,16 @@ def slot(model: str, lane: Lane = Lane.LIVE) -> Slot:
 def test_the_next_routes_are_those_before_with_only_what_stays() -> None:
     before = RouteTable("dev", 4, {"a": Route(target(1), target(2)), "b": Route(target(1))})
     assert routes_with(before, []) == before.models
-    found = routes_with(before, [(slot("a"), target(3)), (slot("b", Lane.SHADOW), target(4)), (slot("c"), target(5))])
+    found = routes_with(
+        before,
+        [
+            (slot("a"), lambda route: route.having(Lane.LIVE, target(3))),
+            (slot("b"), lambda route: route.having(Lane.SHADOW, target(4))),
+            (slot("c"), lambda route: route.having(Lane.LIVE, target(5))),
+        ],
+    )
     assert found == {"a": Route(target(3), target(2)), "b": Route(target(1), target(4)), "c": Route(target(5))}
-    assert routes_with(before, [(slot("b"), None)])["b"] == Route()
+    assert routes_with(before, [(slot("b"), lambda route: route.having(Lane.LIVE, None))])["b"] == Route()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.domain.release import Lane
-from bot.domain.routes import Route, RouteTable, Target, routed
+from bot.domain.routes import Canary, Route, RouteTable, Target, routed
 
 DIGEST = "sha256:" + "1" * 64
 LIVE, SHADOW = Target("churn", 7, DIGEST), Target("churn-shadow", 8, DIGEST)
@@ -27,7 +27,10 @@ def test_it_survives_its_file() -> None:
 targets = st.builds(
     Target, st.sampled_from(["a", "a-shadow", "a.12345678"]), st.integers(1, 2**31 - 1), st.just(DIGEST)
 )
-routes = st.builds(Route, st.none() | targets, st.none() | targets)
+canaries = st.builds(Canary, targets, st.integers(1, 99), st.sampled_from(["", "x-user-id"]), st.just(DIGEST))
+routes = st.builds(Route, st.none() | targets, st.none() | targets) | st.builds(
+    Route, targets, targets, st.none() | canaries, st.integers(1, 100)
+)
 
 
 @given(st.integers(0, 10**12), st.dictionaries(st.sampled_from(["a", "b", "c"]), routes))
@@ -69,8 +72,9 @@ def with_target(**changes: Any) -> str:
         ("", "a value is missing, at line 1, column 1"),
         (b"\xff", "it is not text in UTF-8, at byte 0"),
         ("[" * 100_000, "nested too deeply"),
-        ("[]", "not a routes.json of format 1"),
-        (document(format=2), "not a routes.json of format 1"),
+        ("[]", "not a routes.json of format 1 or 2"),
+        (document(format=3), "not a routes.json of format 1 or 2"),
+        (document(format=True), "not a routes.json of format 1 or 2"),
         (document(generation=-1), "bad generation or models"),
         (document(generation="3"), "bad generation or models"),
         (document(generation=True), "bad generation or models"),
@@ -120,3 +124,74 @@ def test_any_json_in_any_place_is_a_value_error_at_most(key: str, value: Any) ->
         except ValueError:
             continue
         assert RouteTable.from_json(table.to_json()) == table
+
+
+CANARY = Canary(Target("churn", 9, DIGEST), 10, "x-user-id", DIGEST)
+DIVIDED = RouteTable("dev", 4, {**TABLE.models, "churn": Route(LIVE, SHADOW, CANARY)})
+
+
+def test_only_a_table_that_divides_is_of_format_2() -> None:
+    """A gateway of before refuses what it cannot divide, and takes everything else."""
+    shared = RouteTable("dev", 4, {"churn": Route(LIVE, SHADOW, shadow_share=10)})
+    tables = (TABLE, DIVIDED, shared)
+    assert [json.loads(table.to_json())["format"] for table in tables] == [1, 2, 2]
+    assert all(RouteTable.from_json(table.to_json()) == table for table in tables)
+    assert DIVIDED.undivided(["churn", "nothing"]).models == TABLE.models
+
+
+def test_a_table_of_format_1_divides_nothing() -> None:
+    entry = {"live": LIVE.to_json(), "canary": CANARY.to_json()}
+    with pytest.raises(ValueError, match="other keys than live and shadow"):
+        RouteTable.from_json(document(models={"churn": entry}))
+
+
+def with_canary(**changes: Any) -> dict[str, Any]:
+    return {"live": LIVE.to_json(), "canary": CANARY.to_json() | changes}
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        (with_canary(percent=0), "1 to 99"),
+        (with_canary(percent=100), "1 to 99"),
+        (with_canary(percent=True), "1 to 99"),
+        (with_canary(percent=1.5), "1 to 99"),
+        (with_canary(key="X-User-Id"), "a header in lower case"),
+        (with_canary(key="x user"), "a header in lower case"),
+        (with_canary(key=None), "a header in lower case"),
+        (with_canary(salt="a b"), "a salt that is not plain text"),
+        (with_canary(salt=7), "a salt that is not plain text"),
+        (with_canary(weight=7), "a target has other keys"),
+        (with_canary(version="9"), "a value of the wrong type"),
+        ({"live": LIVE.to_json(), "canary": LIVE.to_json()}, "a canary has other keys"),
+        ({"live": LIVE.to_json(), "canary": []}, "a canary has other keys"),
+        ({"canary": CANARY.to_json()}, "needs a live version beside it"),
+        ({"live": LIVE.to_json(), "shadow_share": 10}, "needs a shadow"),
+        ({"shadow": SHADOW.to_json(), "shadow_share": 0}, "from 1 to 100"),
+        ({"shadow": SHADOW.to_json(), "shadow_share": True}, "from 1 to 100"),
+    ],
+)
+def test_a_table_that_divides_in_no_way_that_is_known_is_refused(entry: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        RouteTable.from_json(document(format=2, models={"churn": entry}))
+
+
+def test_who_changes_what_is_live_ends_the_canary_and_a_shadow_does_not() -> None:
+    route = Route(LIVE, SHADOW, CANARY)
+    assert route.having(Lane.LIVE, CANARY.target) == Route(CANARY.target, SHADOW)
+    assert route.having(Lane.SHADOW, None) == Route(LIVE, None, CANARY)
+    assert route.answering == (LIVE, CANARY.target)
+
+
+def test_a_canary_is_in_service_beside_the_live_version() -> None:
+    places = [(one.slot.lane, one.target.version, one.percent, one.is_divided) for one in routed(DIVIDED)]
+    assert places == [
+        (Lane.LIVE, 7, 0, True),
+        (Lane.LIVE, 9, 10, True),
+        (Lane.SHADOW, 8, 0, False),
+        (Lane.LIVE, 1, 0, False),
+    ]
+    live, canary, *_ = routed(DIVIDED)
+    assert (live.why, canary.why) == ("in service", "in service for 10 % of requests")
+    assert (live.parts["churn"].version, canary.parts["churn"].version) == (7, 9)
+    assert CANARY.target not in DIVIDED.slots.values()

@@ -115,7 +115,7 @@ def test_the_body_names_the_expected_generation(stubborn: RunningGateway, body: 
         (table(6, target(9)), 6, 409, "adder version 9 (for adder) is not ready on http://"),
         (table(6, target(1, "nobody")), 6, 409, "nobody version 1 (for adder) is not ready on http://"),
         ('{"format": 1,', 6, 422, "is not a route table"),
-        ('{"format": 2}', 6, 422, "not a routes.json of format 1"),
+        ('{"format": 3}', 6, 422, "not a routes.json of format 1 or 2"),
     ],
     ids=["older", "not-there-yet", "environment", "same-generation", "version", "model", "broken", "format"],
 )

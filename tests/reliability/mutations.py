@@ -587,7 +587,7 @@ MUTATIONS = (
         "tritons by DNS",
         "one that joins gets no request before it has the version",
         "bot/gateway/core.py",
-        "lacking=() if first else _live(self.table)",
+        "lacking=() if first else _answering(self.table)",
         "lacking=()",
         (f"{T_DISCOVERY}::test_one_that_joins_gets_requests_once_it_has_the_version",),
     ),

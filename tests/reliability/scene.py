@@ -51,6 +51,7 @@ from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, P
 from bot.domain.record import DeploymentRecord
 from bot.domain.routes import RouteTable
 from bot.domain.smoke import SmokeCase, SmokeCases, Tensor
+from bot.errors import LeaseLost, PromobotError
 from bot.records.directory import RecordStore
 from bot.records.ledger import Ledger
 from bot.sandbox import mlflow
@@ -586,7 +587,8 @@ class Scene:
             os.read(released, 1)
             try:
                 with contextlib.nullcontext() if self.seed is None else seeded(self.seed):
-                    code = cli.main([*argv, "--root", str(self.root)])
+                    verb = step if argv[0] == STEP else cli.main
+                code = verb([*argv, "--root", str(self.root)])
             except SystemExit as ended:
                 code = ended.code if isinstance(ended.code, int) else 98
             if not self._warm:
@@ -631,6 +633,31 @@ class Scene:
             with contextlib.suppress(FileNotFoundError):
                 tables.append(RouteTable.from_json(path.read_text()))
         return max(tables, key=lambda table: table.generation)
+
+
+STEP = "step"
+"""Brings a rollout of a model to a percent, as ``promobot watch`` does where it is due: ``step churn 50``."""
+
+
+def step(argv: Sequence[str]) -> int:
+    """Make the step that is due; return the exit code of the deployment."""
+    from bot.commands import Context
+    from bot.operations.deployment.rollouts import under_way
+    from bot.operations.rollout import advance
+
+    _, model, percent, _, root = argv
+    try:
+        with Context("deploy", root, False, ENVIRONMENT, None).platform(ENVIRONMENT, lenient=True) as platform:
+            records = platform.ledger.deployments()
+            now = under_way(platform.share.routes.read(ENVIRONMENT), records, model)
+            done = advance(platform, model, int(percent), rollout=now.id if now else "", say=print)
+    except (PromobotError, LeaseLost) as error:
+        print(error)
+        return 1
+    for record in done.records:
+        print(record.id, record.outcome, record.rollout and record.rollout.percent, record.problem)
+    print(*done.held, *done.problems, sep="\n")
+    return done.exit_code
 
 
 _TENSORS = {

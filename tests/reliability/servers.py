@@ -403,12 +403,12 @@ class Servers:
         self.trap.disarm()
 
     async def do_refuse_reload(self, gateway: int, model: str, version: int) -> None:
-        """Have one gateway refuse each reload while the routes in force say that this version answers."""
+        """Have one gateway refuse each reload while this version answers, all or some, by the routes in force."""
 
         def refuses() -> bool:
             newest = max((self.state / "routes").iterdir())
-            live = RouteTable.from_json(newest.read_text()).route(model).live
-            return live is not None and live.version == version
+            answering = RouteTable.from_json(newest.read_text()).route(model).answering
+            return version in [target.version for target in answering]
 
         self.trap.faults[f"gateway-{gateway} POST /reload"] = refuses
 

@@ -300,6 +300,7 @@ def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> Deploy
         quarantined=item.quarantined,
         bundle=item.change.bundle,
         published_as=item.target.triton_model if item.target and item.change.bundle else "",
+        rollout=item.rollout,
     )
 
 

@@ -12,8 +12,8 @@ from bot.domain.bundled import place_of
 from bot.domain.desired import Change
 from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
-from bot.domain.record import Criterion, CriterionName, Step
-from bot.domain.routes import Target
+from bot.domain.record import Criterion, CriterionName, Rollout, Step
+from bot.domain.routes import Canary, Route, Target
 from bot.domain.stage import Failed, Fault, Planned, PutBack, Stage, fault_of, may_go_on, problem_of
 from bot.errors import PromobotError, WrongAnswers
 from bot.share import Described
@@ -41,6 +41,25 @@ class Item:
     stage: Stage = field(default_factory=Planned)
     """Its stage, with what is known there."""
     quarantined: bool = False
+    publishes_again: bool = False
+    """Whether it is in service already and its bytes are repaired, so that a canary beside it stays."""
+    rollout: Rollout | None = None
+    """The step of a rollout that it makes; None where it goes to all users at once, and nobody looks after it."""
+
+    @property
+    def is_step(self) -> bool:
+        """Whether only some users get it, by a canary."""
+        return self.rollout is not None and not self.rollout.is_whole
+
+    def placed_in(self, route: Route) -> Route:
+        """Return a model's route with this in its place."""
+        lane = self.change.slot.lane
+        if self.publishes_again and self.target is not None:
+            return route.again(lane, self.target)
+        if self.rollout is not None and not self.rollout.is_whole and self.target is not None:
+            salt = self.change.judged_digest
+            return route.divided(Canary(self.target, self.rollout.percent, self.rollout.key, salt))
+        return route.having(lane, self.target)
 
     def seeing(self, name: CriterionName, proof: str, *, holds: bool = True) -> Item:
         """Return it with a criterion seen to hold, or not to; the latest look counts."""

@@ -41,7 +41,7 @@ class Restoration:
         self.repaired: list[str] = []
         self.problems: list[str] = []
         for what in in_use.everything:
-            if not what.asked_by and unfinished.publishes_again(what):
+            if not what.asked_by and not what.percent and unfinished.publishes_again(what):
                 self._wrong[what] = "its repair was cut off"
 
     def look_at_the_share(self, todo: Plan) -> Plan:
@@ -83,6 +83,8 @@ class Restoration:
         self._wrong[what] = said
         if what.asked_by:
             self.problems.append(_asked_and_wrong(what, said))
+        elif what.percent:
+            self.problems.append(_canary_and_wrong(what, said))
 
     def items(self, changing: list[Change], desired: Desired) -> list[Item]:
         """Return what is to be published again: all that is wrong but what a change replaces anyway.
@@ -93,12 +95,12 @@ class Restoration:
         wrong = {
             what.slot: (what, reason)
             for what, reason in self._wrong.items()
-            if what.slot not in replaced and not what.asked_by
+            if what.slot not in replaced and not what.asked_by and not what.percent
         }
         known, environment = known_entries(self._run.history), self._table.environment
         changes = [self._again(what, desired, known) for what, _ in wrong.values()]
         served, bundles = in_service(self._table, known), self._run.settings.bundles
-        in_place = {what.slot: what for what in self._in_use.everything if not what.asked_by}
+        in_place = {what.slot: what for what in self._in_use.everything if not what.asked_by and not what.percent}
         found = []
         for change in together(changes, {environment: served}, {environment: bundles}):
             if change.bundle is not None and not change.bundle.is_whole:
@@ -108,6 +110,7 @@ class Restoration:
                     continue
             what = in_place[change.slot]
             item = self._unfinished.item(change, Admission(evidence=seen_once(self._run.ledger, what)))
+            item = replace(item, publishes_again=True)
             if change.slot in wrong:
                 found.append(replace(item, leaves=what.target, reason=wrong[change.slot][1]))
             else:
@@ -212,6 +215,16 @@ def _asked_and_wrong(what: Routed, said: str) -> str:
     return (
         f"{name} is asked by {what.asked_by}, and no route names it: {said}. "
         f"Neither is loaded where it is missing; {words.asked_again(what.asked_by)}"
+    )
+
+
+def _canary_and_wrong(what: Routed, said: str) -> str:
+    """A canary is damaged: it goes back, or on, by its own rollout, and is not published a second time."""
+    target, slot = what.target, what.slot
+    return (
+        f"{target.triton_model} {target.version} answers {what.percent} % of requests for {slot.model}: {said}. It "
+        f"is not loaded where it is missing; `promobot rollback {slot.model} --env {slot.environment} --now` ends "
+        "its rollout"
     )
 
 

@@ -17,6 +17,7 @@ from bot.domain.desired import Change
 from bot.domain.golden import Golden
 from bot.domain.journal import Underway
 from bot.domain.plan import Plan
+from bot.domain.release import Lane
 from bot.domain.routes import RouteTable, Target
 from bot.domain.stage import Fault, Incomplete
 from bot.errors import Denied, Foreign, NotReady, OtherBytes, PromobotError, Unavailable
@@ -55,7 +56,7 @@ def see_that_gateways_follow(run: Run, items: list[Item], todo: Plan, behind: Ma
             )
         elif why := answers.get(gateway):
             away.append(f"{gateway.name} cannot be switched, so nothing new goes out: {words.without_system(why)}")
-            if any(run.goes_back(item.change) for item in items):
+            if any(_goes_back(run, item) for item in items):
                 run.say(
                     f"{gateway.name} cannot be told to switch, or cannot prove it. The way back goes all the same: "
                     f"{words.without_system(why)}"
@@ -63,7 +64,7 @@ def see_that_gateways_follow(run: Run, items: list[Item], todo: Plan, behind: Ma
     if not away:
         return items
     return [
-        item if run.goes_back(item.change) else item.failing("fastapi_reloaded", "; ".join(away), Fault.ENVIRONMENT)
+        item if _goes_back(run, item) else item.failing("fastapi_reloaded", "; ".join(away), Fault.ENVIRONMENT)
         for item in items
     ]
 
@@ -82,6 +83,7 @@ def switch(run: Run, items: list[Item], before: RouteTable, *, underway: list[It
     ``underway``: every item of the run, for the journal.
     """
     staying, gone, began = items, list[Item](), dict[str, float]()
+    before = without_canaries_of(items, before)
     while True:
         table = _with(run, staying, before)
         staying, met = _switch(run, table, staying, before)
@@ -103,6 +105,15 @@ def switch(run: Run, items: list[Item], before: RouteTable, *, underway: list[It
         _wait_drained(run)
         withdraw(run, gone, before)
     return with_changed(items, [*staying, *gone])
+
+
+def without_canaries_of(items: Iterable[Item], before: RouteTable) -> RouteTable:
+    """Return the routes to go back to where these fail: what was live, without what divides it.
+
+    A step that fails ends its rollout, and so does whatever replaces a canary.
+    """
+    ending = (item for item in items if item.change.slot.lane is Lane.LIVE and not item.publishes_again)
+    return before.undivided(item.change.model for item in ending)
 
 
 def _parted(items: list[Item], decision: Decision) -> tuple[list[Item], list[Item]]:
@@ -148,12 +159,17 @@ class _Through:
 
 def _switched(run: Run, item: Item) -> Switched:
     place = place_of(item.change)
-    return Switched(item.id, way_back=run.goes_back(item.change), bundle="/".join(place) if place else "")
+    return Switched(item.id, way_back=_goes_back(run, item), bundle="/".join(place) if place else "")
+
+
+def _goes_back(run: Run, item: Item) -> bool:
+    """Whether nothing keeps it from going: it returns to what was verified, and not step by step."""
+    return run.goes_back(item.change) and not item.is_step
 
 
 def _with(run: Run, items: list[Item], before: RouteTable) -> RouteTable:
     """Return the next routes: those of ``before``, with these items' targets."""
-    return run.routes().following(routes_with(before, [(item.change.slot, item.target) for item in items]))
+    return run.routes().following(routes_with(before, [(item.change.slot, item.placed_in) for item in items]))
 
 
 def _switch(run: Run, table: RouteTable, items: list[Item], before: RouteTable) -> tuple[list[Item], _Met]:
@@ -169,7 +185,7 @@ def _switch(run: Run, table: RouteTable, items: list[Item], before: RouteTable) 
     for item in items:
         if said := met.wrong.get(item.id):
             item = item.seeing("smoke_passed", said, holds=False)
-        item = replace(item, stage=stage.Switched())
+        item = replace(item, stage=stage.Switched(partly=item.is_step))
         switched.append(item.having_done(f"switch to generation {table.generation}", started))
     return switched, met
 
@@ -443,11 +459,13 @@ def _ask_through(run: Run, items: list[Item], gateway: Gateway) -> _Through:
 def _fails_through(
     item: Item, target: Target, golden: Golden, gateway: Gateway, *, cases: int | None = None
 ) -> Failure | None:
+    # Of two versions that answer, only a request that names one gets that one for sure.
+    named = target.version if item.is_step or item.publishes_again else None
     for case, staging in islice(golden, cases):
         outputs = [tensor.name for tensor in case.outputs]
         with room_for(case.size):
             try:
-                version, answer = gateway.infer(item.change.model, case.inputs, outputs=outputs)
+                version, answer = gateway.infer(item.change.model, case.inputs, outputs=outputs, version=named)
             except PromobotError as error:
                 return _no_answer(error, gateway, item)
             if version != str(target.version):
@@ -477,6 +495,7 @@ def put_back(
 
     ``underway``: everything that the run does, for the journal. Returns the items as they ended.
     """
+    before = without_canaries_of(items, before)
     _journal_what_goes_back(run, underway, before)
     started = monotonic()
     table = run.routes()

@@ -19,7 +19,7 @@ from bot.domain.bundled import bundle_in, stays_the_same
 from bot.domain.desired import Change, Desired
 from bot.domain.journal import Journal, Underway
 from bot.domain.plan import serves
-from bot.domain.record import DeploymentRecord, Step
+from bot.domain.record import DeploymentRecord, Rollout, Step
 from bot.domain.routes import Routed, RouteTable
 from bot.domain.stage import CutOff, why_back
 from bot.errors import Rejected
@@ -47,9 +47,10 @@ class Unfinished:
         """Begin the deployment of one change, or resume an interrupted one under its own name."""
         token, began = self._run.held.lease.token, datetime.now(UTC)
         name = f"{change.environment}-{token:08d}-{change.slot.published_name}"
+        rollout: Rollout | None = None
         for underway in self._unfinished():
             if underway.is_of(change):
-                name, began = underway.id, underway.started_at
+                name, began, rollout = underway.id, underway.started_at, underway.rollout
         steps: tuple[Step, ...] = ()
         if admission.judged_again:
             self._run.say(f"{words.describe(change)}: {admission.judged_again}")
@@ -57,7 +58,7 @@ class Unfinished:
         reason = change.retired
         if stays_the_same(change) and change.bundle is not None:
             reason = f"another part of its bundle {change.bundle.name} changes"
-        return Item(change, name, began, evidence=admission.evidence, reason=reason, steps=steps)
+        return Item(change, name, began, evidence=admission.evidence, reason=reason, steps=steps, rollout=rollout)
 
     def publishes_again(self, what: Routed) -> bool:
         """Whether what was cut off was publishing this version again."""
@@ -83,6 +84,15 @@ class Unfinished:
             asks = bundle_in(entries, change.bundle.name, change.bundle.models).digest
             digest = change.left.digest
         return bool(asks) and asks == digest and asks in self._run.quarantined and self._run.goes_back(change)
+
+    def resumes(self, item: Item) -> bool:
+        """Whether this is a change that was cut off, and goes on as it began."""
+        return any(underway.id == item.id for underway in self._unfinished())
+
+    @property
+    def stepping(self) -> frozenset[str]:
+        """The models of which a step of a rollout was cut off: they are planned as if nothing divided them."""
+        return frozenset(underway.model for underway in self.going_on if underway.rollout is not None)
 
     def last_verified(self, current: RouteTable) -> RouteTable:
         """Return the routes that are known to be good: those in force, unless a deployment was cut off."""
@@ -120,15 +130,18 @@ class Unfinished:
         return [record for record in self._run.history if record.id in ids]
 
     def _was_switched(self, underway: Underway) -> bool:
-        slot = underway.slot_in(self._in_force.environment)
-        there = self._in_force.target(slot)
         before = RouteTable.from_json(self.journal.before) if self.journal else self._in_force
-        # A repair is of the same version: the name under which it is served tells.
-        return serves(there, underway.after) and there != before.target(slot)
+        there, was = (table.route(underway.model) for table in (self._in_force, before))
+        if underway.section == "shadow":
+            return serves(there.shadow, underway.after) and there.shadow != was.shadow
+        # A repair is of the same version, and so is a step: the name and the share under which it is served tell.
+        is_there = any(serves(target, underway.after) for target in there.answering or (None,))
+        return is_there and (there.live, there.canary) != (was.live, was.canary)
 
     def _cut_off(self, underway: Underway, problem: str, *, switched: bool, why: GoesBack | None = None) -> Item:
         stage = CutOff(problem, switched, why)
-        return Item(self._change(underway), underway.id, underway.started_at, stage=stage)
+        change = self._change(underway)
+        return Item(change, underway.id, underway.started_at, stage=stage, rollout=underway.rollout)
 
     def _change(self, underway: Underway) -> Change:
         return underway.change_in(self._run.settings.environment)
@@ -187,6 +200,7 @@ def _underway(item: Item) -> Underway:
         goes_back=why_back(item.stage),
         bundle=item.change.bundle,
         left=item.change.left,
+        rollout=item.rollout,
     )
 
 
