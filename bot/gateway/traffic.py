@@ -152,7 +152,9 @@ class TrafficCounts:
 
 def _asked(route: Route) -> list[tuple[Target, TrafficLane]]:
     """Return who gets requests of users; the live one comes first."""
-    return [] if route.live is None else [(route.live, "live")]
+    if route.live is None:
+        return []
+    return [(route.live, "live"), *([(route.canary.target, "canary")] if route.canary else ())]
 
 
 def following(running: Running | None, asked: Sequence[tuple[Target, TrafficLane]], now: datetime) -> Running:

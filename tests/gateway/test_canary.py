@@ -165,6 +165,19 @@ def test_routes_say_who_divides(start_gateway: StartGateway, triton: StandIn) ->
     assert said["canary"] == {**target(8).to_json(), "percent": 10, "key": KEY, "salt": SALT}
 
 
+def test_requests_are_counted_for_who_answered_them(start_gateway: StartGateway, triton: StandIn) -> None:
+    gateway = start_gateway(triton.url, routes=divided(1, 50))
+    answers = Counter(ask(gateway.url, **{KEY: user}) for user in USERS)
+    counted = gateway.routes()["traffic"]["adder"]["versions"]
+    assert {(one["version"], one["lane"]): one["requests"] for one in counted} == {
+        (7, "live"): answers["7"],
+        (8, "canary"): answers["8"],
+    }
+    gateway.write(divided(2, 99))  # a step is of the same pair
+    assert gateway.reload(2).status_code == 200
+    assert gateway.routes()["traffic"]["adder"]["versions"] == counted
+
+
 def test_a_canary_on_a_real_triton(start_gateway: StartGateway, triton_server: RunningTriton) -> None:
     """Versions of one name and under another one answer what they are: version N adds N."""
     for name in ("adder", "adder.1a2b3c4d"):
