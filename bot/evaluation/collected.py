@@ -80,6 +80,13 @@ class Collected:
         counts = {who: int(mask.sum()) for who, mask in self.refused.items()}
         return Refusals(**counts, why=self.why.get(WHO[0], ""))
 
+    def answered_by(self, who: Iterable[str], *, limit: int) -> list[int]:
+        """Return the numbers of the first ``limit`` rows that each of these versions answered."""
+        missing = np.zeros(self.rows, np.bool_)
+        for each in who:
+            missing |= self.refused[each]
+        return [int(row) for row in np.flatnonzero(~missing)[:limit]]
+
 
 def collect(answered: Iterable[Answered], *, rows: int, output: str) -> Collected:
     """Read all answers, of which only ``output`` is kept; raise Refused where the disk takes no more."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.domain.evaluation import ComparedLatency, Percentiles, Ratio
+from bot.errors import Denied, Foreign, Rejected
 from bot.evaluation.asking import IN_SERVICE, PROPOSED, AskOne
 from bot.evaluation.sets import Batch
 
@@ -29,22 +30,28 @@ def compare_latency(
     *,
     seed: str,
     clock: Callable[[], float] = time.perf_counter,
-) -> ComparedLatency:
-    """Ask single rows, in turns, and return the times; ``rows`` are batches of one row, and go round."""
+) -> ComparedLatency | None:
+    """Ask single rows, in turns, and return the times; ``rows`` are batches of one row, and go round.
+
+    Give rows that every version answers. A request that is refused all the same has no time, for neither version;
+    None where no request has one.
+    """
     order = list(asked)
-    for number in range(WARM_UP):
-        for who in order:
-            asked[who](rows[number % len(rows)])
     taken: dict[str, list[float]] = {who: [] for who in order}
+    if not rows:
+        return None
+    for number in range(WARM_UP):
+        _times(asked, order, rows[number % len(rows)], clock)
     began = clock()
     for number in range(PAIRS):
         if number >= FEWEST and clock() - began > LIMIT_SECONDS:
             break
         first = number % len(order)
-        for who in order[first:] + order[:first]:
-            started = clock()
-            asked[who](rows[number % len(rows)])
-            taken[who].append((clock() - started) * 1000)
+        times_of = _times(asked, order[first:] + order[:first], rows[number % len(rows)], clock)
+        for who, milliseconds in times_of.items():
+            taken[who].append(milliseconds)
+    if not taken[order[0]]:
+        return None
     times = {who: np.array(each) for who, each in taken.items()}
     found = {who: Percentiles(p50=p50, p99=p99) for who, each in times.items() for p50, p99 in [_percentiles(each)]}
     ratios: Sequence[Ratio | None] = (None, None)
@@ -58,6 +65,23 @@ def compare_latency(
         p99_ratio=ratios[1],
         confidence=CONFIDENCE,
     )
+
+
+def _times(
+    asked: Mapping[str, AskOne], order: Sequence[str], row: Batch, clock: Callable[[], float]
+) -> dict[str, float]:
+    """Return the time of each version in milliseconds; nothing where one of them refuses the row."""
+    found: dict[str, float] = {}
+    for who in order:
+        started = clock()
+        try:
+            asked[who](row)
+        except (Denied, Foreign):
+            raise
+        except Rejected:
+            return {}
+        found[who] = (clock() - started) * 1000
+    return found
 
 
 def _percentiles(times: NDArray[np.float64]) -> tuple[float, float]:

@@ -17,11 +17,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bot.domain import jsontext
 from bot.domain.package import PackageFile
@@ -39,6 +40,7 @@ _ROWS, _BATCHES = "answers.parquet", "batches.parquet"
 _GROUP_ROWS = 2**14
 _NO_ROWS = Batch(0, {})
 _AGAIN = "Run that part again; the others stay."
+_DELETE = "Delete it, and run that part again."
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,11 @@ class Part:
     @property
     def name(self) -> str:
         """What its folder is called."""
-        return f"part-{self.number:05d}-of-{self.of:05d}"
+        return _name(self.number, self.of)
+
+
+def _name(number: int, of: int) -> str:
+    return f"part-{number:05d}-of-{of:05d}"
 
 
 def split(rows: int, of: int, *, batch_rows: int) -> tuple[Part, ...]:
@@ -100,15 +106,75 @@ class About:
         }
 
 
+class _Look(BaseModel):
+    """One output in ``answers.json``: its type, and the shape of one row."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    name: str
+    dtype: str
+    shape: list[int]
+
+
+class _Listed(BaseModel):
+    """One file in ``answers.json``."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    path: Literal["answers.parquet", "batches.parquet"]
+    size: int
+    sha256: str
+
+
+class _Document(BaseModel):
+    """``answers.json``: what the answers of a part are answers to, the outputs of each version, the files."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    format: Literal[1]
+    digest: str
+    versions: dict[str, str]
+    part: int
+    of: int
+    start: int
+    stop: int
+    batch_rows: int
+    outputs: dict[str, list[_Look]]
+    files: list[_Listed] = Field(min_length=2, max_length=2)
+
+    @model_validator(mode="after")
+    def _of_the_same_versions(self) -> _Document:
+        if self.outputs.keys() != self.versions.keys() or len({file.path for file in self.files}) < len(self.files):
+            raise ValueError("lists other versions, or a file twice")
+        return self
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What its answers are answers to, as :class:`About` says it."""
+        return self.model_dump(exclude={"outputs", "files"})
+
+    def lacks(self, outputs: Mapping[str, str]) -> str:
+        """Return the output of these, by who has it, that was not asked for; a version without answers has none."""
+        for who, name in outputs.items():
+            names = [look.name for look in self.outputs[who]]
+            if names and name not in names:
+                return name
+        return ""
+
+
 # --- one part -----------------------------------------------------------------------------------------------------
 
 
-def is_answered(root: Path, about: About) -> bool:
-    """Return whether the folder of the part below ``root`` has its answers, whole: then there is nothing to do."""
+def is_answered(root: Path, about: About, outputs: Mapping[str, str]) -> bool:
+    """Return whether the folder of the part below ``root`` has its answers, whole: then there is nothing to do.
+
+    ``outputs`` names the output that is wanted, by who has it.
+    """
     try:
-        return _read(root / about.part.name)[0] == about.to_document()
+        document = _read(root / about.part.name)
     except InvalidInput:
         return False
+    return document.about == about.to_document() and not document.lacks(outputs)
 
 
 def keep_answers(root: Path, about: About, answers: Iterable[Answered]) -> Path:
@@ -236,34 +302,47 @@ def _spec(dtype: str, shape: tuple[int, ...]) -> TensorSpec:
 # --- all parts ----------------------------------------------------------------------------------------------------
 
 
-def merged(root: Path, opened: EvaluationSet, versions: Mapping[str, str], *, batch_rows: int) -> Iterator[Answered]:
+def merged(
+    root: Path, opened: EvaluationSet, versions: Mapping[str, str], outputs: Mapping[str, str]
+) -> Iterator[Answered]:
     """Yield what each version answered to each batch of the whole set, out of the parts below ``root``.
 
-    Every part is compared with its list of files first, and must be of this set, these versions and these batches.
-    Raises InvalidInput that names the part which is missing, damaged or of something else, and as asking does where a
-    version refuses everything.
+    ``versions`` and ``outputs`` are the digest and the measured output of each, by who it is; parts may have answers
+    of more versions. Every part is compared with its list of files first, and must be of this set, these versions and
+    as many rows in a request as the others. Raises InvalidInput that names the part which is missing, damaged or of
+    something else, and as asking does where a version refuses everything.
     """
     folders = sorted(path for path in root.glob("part-*-of-*") if path.is_dir())
     if not folders:
         raise InvalidInput("has no answers", file=str(root), next_step="Ask the parts of the set first.")
-    documents = {folder: _read(folder)[1] for folder in folders}
-    of = int(documents[folders[0]]["of"])
-    parts = split(opened.rows, of, batch_rows=batch_rows)
-    for part in parts:
-        wanted = About(opened.digest, versions, part).to_document()
-        folder = root / part.name
-        if folder not in documents:
-            raise InvalidInput(f"part {part.number} of {of} is missing", file=str(root), next_step=_AGAIN)
-        for key, value in wanted.items():
-            if (found := documents[folder][key]) != value:
-                said = f"is of another {key}: {found} instead of {value}"
-                raise InvalidInput(said, file=str(folder), next_step="Delete it, and run that part again.")
-    if more := sorted(set(documents) - {root / part.name for part in parts}):
+    documents = {folder: _read(folder) for folder in folders}
+    of, batch_rows = documents[folders[0]].of, documents[folders[0]].batch_rows
+    missing = next((number for number in range(of) if root / _name(number, of) not in documents), None)
+    if missing is not None:
+        raise InvalidInput(f"part {missing} of {of} is missing", file=str(root), next_step=_AGAIN)
+    if more := sorted(set(documents) - {root / _name(number, of) for number in range(of)}):
         raise InvalidInput(
-            f"has parts of another division: {more[0].name} beside {parts[0].name}",
+            f"has parts of another division: {more[0].name} beside {_name(0, of)}",
             file=str(root),
             next_step="Delete the parts of the one that does not count.",
         )
+    parts = split(opened.rows, of, batch_rows=batch_rows)
+    for part in parts:
+        folder = root / part.name
+        found = documents[folder]
+        for who, digest in versions.items():
+            if (theirs := found.versions.get(who)) != digest:
+                said = f"is of {theirs or 'no version'} as {who}, and not of {digest}"
+                raise InvalidInput(said, file=str(folder), next_step=_DELETE)
+        wanted = About(opened.digest, found.versions, part).to_document()
+        for key, value in wanted.items():
+            if (its := found.about[key]) != value:
+                raise InvalidInput(
+                    f"is of another {key}: {its} instead of {value}", file=str(folder), next_step=_DELETE
+                )
+        if lacking := found.lacks(outputs):
+            said = f"has no answers of the output {lacking}, which is measured"
+            raise InvalidInput(said, file=str(folder), next_step=_AGAIN)
     return _merged(root, opened, list(versions), parts, documents)
 
 
@@ -272,16 +351,16 @@ def _merged(
     opened: EvaluationSet,
     who: list[str],
     parts: Iterable[Part],
-    documents: Mapping[Path, Mapping[str, Any]],
+    documents: Mapping[Path, _Document],
 ) -> Iterator[Answered]:
     leading: dict[str, int | None] = dict.fromkeys(who, 0)  # rows before the first answer; None after it
     first_errors: dict[str, str] = {}
-    looks: dict[str, list[dict[str, Any]]] = {
-        each: next((d["outputs"][each] for d in documents.values() if d["outputs"][each]), []) for each in who
+    looks: dict[str, list[_Look]] = {
+        each: next((d.outputs[each] for d in documents.values() if d.outputs[each]), []) for each in who
     }
     for part in parts:
         batches = opened.batches(part.batch_rows, start=part.start, stop=part.stop)
-        with _Reader(root / part.name, documents[root / part.name]["outputs"], looks) as reader:
+        with _Reader(root / part.name, documents[root / part.name].outputs, looks) as reader:
             for batch in batches:
                 refused, outputs, errors, seconds = reader.next(batch.rows, who)
                 for each in who:
@@ -304,8 +383,8 @@ class _Reader:
     def __init__(
         self,
         folder: Path,
-        outputs: Mapping[str, list[dict[str, Any]]],
-        looks: Mapping[str, list[dict[str, Any]]],
+        outputs: Mapping[str, list[_Look]],
+        looks: Mapping[str, list[_Look]],
     ) -> None:
         self._folder, self._outputs, self._looks = folder, outputs, looks
         self._open = ExitStack()
@@ -340,48 +419,46 @@ class _Reader:
         self._at += rows
         refused, outputs, errors, seconds = {}, {}, {}, {}
         for each in who:
-            refused[each] = to_numpy(table.column(f"{each}.refused").combine_chunks())
-            outputs[each] = {look["name"]: self._output(each, look, table, rows) for look in self._looks[each]}
-            if about[f"{each}.error"] is not None:
-                errors[each] = about[f"{each}.error"]
-            if about[f"{each}.seconds"] is not None:
-                seconds[each] = about[f"{each}.seconds"]
+            try:
+                refused[each] = to_numpy(table.column(f"{each}.refused").combine_chunks())
+                outputs[each] = {look.name: self._output(each, look, table, rows) for look in self._looks[each]}
+                error, took = about[f"{each}.error"], about[f"{each}.seconds"]
+            except (KeyError, ValueError) as wrong:
+                said = f"has other columns than {ANSWERS_FILE} says: {wrong}"
+                raise InvalidInput(said, file=str(self._folder), next_step=_AGAIN) from wrong
+            if error is not None:
+                errors[each] = error
+            if took is not None:
+                seconds[each] = took
         return refused, outputs, errors, seconds
 
-    def _output(self, who: str, look: Mapping[str, Any], table: pa.Table, rows: int) -> NDArray[Any]:
-        shape = tuple(look["shape"])
+    def _output(self, who: str, look: _Look, table: pa.Table, rows: int) -> NDArray[Any]:
+        shape = tuple(look.shape)
         if not self._outputs[who]:  # this part has no answer of it, and another has
-            dtype = {"text": np.dtype(np.str_), "bytes": np.dtype(object)}.get(look["dtype"])
-            return nothing(rows, dtype or np.dtype(look["dtype"]), shape)
-        values = to_numpy(table.column(f"{who}.outputs.{look['name']}").combine_chunks()).reshape(rows, *shape)
-        if look["dtype"] == "text":
+            dtype = {"text": np.dtype(np.str_), "bytes": np.dtype(object)}.get(look.dtype)
+            return nothing(rows, dtype or np.dtype(look.dtype), shape)
+        values = to_numpy(table.column(f"{who}.outputs.{look.name}").combine_chunks()).reshape(rows, *shape)
+        if look.dtype == "text":
             return np.array([value.decode() for value in values.flat], np.str_).reshape(values.shape)
         return values
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the answers in ``folder`` are answers to, and all that their document says.
+def _read(folder: Path) -> _Document:
+    """Return what the document of the answers in ``folder`` says, after its files were compared with it.
 
-    The files are compared with it. Raises InvalidInput where something is missing or damaged.
+    Raises InvalidInput where something is missing or damaged.
     """
     path = folder / ANSWERS_FILE
     try:
-        document = jsontext.read(path.read_bytes())
-        if not isinstance(document, dict) or document.get("format") != 1:
-            raise ValueError("is not an answer of format 1")
-        files = {
-            entry["path"]: PackageFile(entry["path"], entry["size"], entry["sha256"]) for entry in document["files"]
-        }
-        if set(files) != {_ROWS, _BATCHES} or not isinstance(document["outputs"], dict):
-            raise ValueError("lists other files, or no outputs")
-        about = {
-            key: document[key]
-            for key in ("format", "digest", "versions", "part", "of", "start", "stop", "batch_rows")
-        }
+        document = _Document.model_validate(jsontext.read(path.read_bytes()))
     except OSError as error:
         raise InvalidInput(f"cannot be read: {error.strerror}", file=str(path), next_step=_AGAIN) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = f"{'.'.join(map(str, first['loc'])) or ANSWERS_FILE}: {first['msg']}"
+        raise InvalidInput(f"cannot be understood: {said}", file=str(path), next_step=_AGAIN) from error
+    except ValueError as error:
         raise InvalidInput(f"cannot be understood: {error}", file=str(path), next_step=_AGAIN) from error
-    for file in files.values():
-        compare(folder / file.path, file)
-    return about, document
+    for file in document.files:
+        compare(folder / file.path, PackageFile(file.path, file.size, file.sha256))
+    return document

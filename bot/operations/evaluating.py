@@ -83,7 +83,7 @@ def ask_part(
         mine = part_of(whole.rows, part, of, batch_rows=at_once)
         about = About(whole.digest, {who: loaded.digest for who, loaded in versions.items()}, mine)
         refused = dict.fromkeys(versions, 0)
-        already = is_answered(answers, about)
+        already = is_answered(answers, about, {who: one.output for who, one in asked.items()})
         if not already:
             say(f"rows {mine.start:,} to {mine.stop:,} of {whole.rows:,}, {at_once:,} in a request")
             of_the_part = rows_of(platform, rules, start=mine.start, stop=mine.stop)

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot import extras
 from bot.domain.desired import Entry
-from bot.domain.evaluation import Evaluation, Replay, Who
+from bot.domain.evaluation import ComparedLatency, Evaluation, Refusals, Replay, Who
 from bot.domain.evidence import Finding
 from bot.domain.gate import Gate
 from bot.domain.measured import findings, judged_slices, worst_first
@@ -30,9 +29,11 @@ from bot.systems.triton.server import TritonServer
 
 if TYPE_CHECKING:
     from bot.evaluation.asking import Answered, AskOne
+    from bot.evaluation.collected import Collected
     from bot.evaluation.sets import Batch, EvaluationSet
     from bot.systems.mlflow import PackageContents, RegisteredVersion
 
+REFUSED_ROW = "it refused this row"
 _LATENCY_ROWS = 256
 """Different rows that are asked while times are taken: one row again and again would be in every cache."""
 
@@ -172,15 +173,14 @@ def _measured(
     from bot.evaluation import measured as numbers
     from bot.evaluation.asking import ask, rows_in_a_request
     from bot.evaluation.collected import collect
-    from bot.evaluation.latency import compare_latency
 
-    size = rows_in_a_request(rules.batch_rows, (one.rows.max_rows for one in asked.values()))
     output = asked["proposed"].rows.output
     asks: dict[str, AskOne] = {who: _of_the_same_name(one.rows, output) for who, one in asked.items()}
     if rules.answers is None:
+        size = rows_in_a_request(rules.batch_rows, (one.rows.max_rows for one in asked.values()))
         answered = ask(rows.batches(size), asks)
     else:
-        answered = _of_all_parts(Path(rules.answers), rows, proposed, champion, asked, batch_rows=size)
+        answered = _of_all_parts(Path(rules.answers), rows, proposed, champion, asked)
     collected = collect(answered, rows=rows.rows, output=output)
     metrics, slices = [], []
     if collected.labels is not None:
@@ -199,14 +199,32 @@ def _measured(
         labelled=collected.labels is not None,
         champion=champion,
         champion_problem=champion_problem,
-        refused=collected.refusals,
+        refused=collected.refusals if rules.show_inputs else _without_texts(collected.refusals),
         metrics=tuple(metrics),
         slices=tuple(worst_first(slices)),
         decisions=numbers.changed(collected, rows.labels, rules, inputs=inputs if rules.show_inputs else None),
-        latency=compare_latency(asks, list(islice(rows.batches(1), _LATENCY_ROWS)), seed=rules.digest),
+        latency=_latency(asks, rows, collected),
         seconds=collected.seconds,
     )
     return _with_outcomes(gate, evaluation)
+
+
+def _without_texts(refusals: Refusals) -> Refusals:
+    """Return the same without what a model said of a row, which may quote it."""
+    row, said, _ = refusals.why.partition(": ")
+    return refusals.model_copy(update={"why": f"{row}: {REFUSED_ROW}"}) if said else refusals
+
+
+def _latency(asks: Mapping[str, AskOne], rows: EvaluationSet, collected: Collected) -> ComparedLatency | None:
+    """Return the times of rows that both versions answer; of the proposed one alone, where it shares none."""
+    from bot.evaluation.latency import compare_latency
+
+    for who in (asks, ("proposed",)):
+        if chosen := set(collected.answered_by(who, limit=_LATENCY_ROWS)):
+            batches = rows.batches(1, start=min(chosen), stop=max(chosen) + 1)
+            single = [batch for batch in batches if batch.start in chosen]
+            return compare_latency({each: asks[each] for each in who}, single, seed=rows.digest)
+    return None
 
 
 def _with_outcomes(gate: Gate, evaluation: Evaluation) -> Evaluation:
@@ -226,12 +244,10 @@ def _of_all_parts(
     proposed: Version,
     champion: Entry | None,
     asked: Mapping[Who, _Opened],
-    *,
-    batch_rows: int,
 ) -> Iterator[Answered]:
     """Yield what tasks of their own were answered, part by part, in place of asking.
 
-    Raises InvalidInput where a part is missing, or is of other versions, another set or other batches.
+    Raises InvalidInput where a part is missing, or is of other versions, another set or another output.
     """
     from bot.evaluation.parts import merged
 
@@ -241,9 +257,10 @@ def _of_all_parts(
     root = folder / versions["proposed"].removeprefix("sha256:")
     name = asked["proposed"].rows.output
     own: dict[str, str] = {who: one.rows.output for who, one in asked.items()}
-    for each in merged(root, rows, versions, batch_rows=batch_rows):
-        outputs = {who: {name: found[own[who]]} if own[who] in found else {} for who, found in each.outputs.items()}
-        yield replace(each, outputs=outputs)
+    for each in merged(root, rows, versions, own):
+        yield replace(
+            each, outputs={who: {name: found[own[who]]} if found else {} for who, found in each.outputs.items()}
+        )
 
 
 def _of_the_same_name(asked: Asking, output: str) -> AskOne:

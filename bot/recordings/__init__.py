@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from io import BytesIO
@@ -98,6 +99,6 @@ def _lines(content: bytes) -> list[str]:
                 unpacked += chunk
                 if len(unpacked) > LARGEST_BYTES:
                     break
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         pass  # cut off or damaged: what came before it is whole lines, but for the last
     return unpacked[: unpacked.rfind(b"\n") + 1].decode(errors="replace").splitlines()

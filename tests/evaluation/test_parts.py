@@ -21,6 +21,10 @@ from bot.evaluation.sets import Batch, EvaluationSet, open_set, write
 from tests.evaluation.rows import churn
 
 VERSIONS = {PROPOSED: "sha256:" + "1" * 64, IN_SERVICE: "sha256:" + "2" * 64}
+OUTPUTS = dict.fromkeys(VERSIONS, "class")
+CLASS, SCORE = (
+    {"name": name, "dtype": dtype, "shape": []} for name, dtype in (("class", "text"), ("score", "float32"))
+)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +103,7 @@ def test_parts_together_are_the_whole(
     asked(opened, versions, tmp_path, of=of, batch_rows=batch_rows)
     found: list[Answered] = []
     try:
-        found.extend(merged(tmp_path, opened, VERSIONS, batch_rows=batch_rows))
+        found.extend(merged(tmp_path, opened, VERSIONS, OUTPUTS))
     except InvalidInput as error:
         with pytest.raises(InvalidInput) as of_the_whole:
             list(ask(opened.batches(batch_rows), versions))
@@ -115,7 +119,7 @@ def test_sums_over_merged_parts_are_those_of_the_whole(opened: EvaluationSet, tm
     def total(answers: Any) -> float:
         return sum(float(a.outputs[PROPOSED]["probability"].sum()) for a in answers)
 
-    assert total(merged(tmp_path, opened, VERSIONS, batch_rows=50)) == total(ask(opened.batches(50), versions))
+    assert total(merged(tmp_path, opened, VERSIONS, OUTPUTS)) == total(ask(opened.batches(50), versions))
 
 
 @given(rows=st.integers(1, 10_000), of=st.integers(1, 70), batch_rows=st.integers(1, 300))
@@ -154,12 +158,14 @@ def about(opened: EvaluationSet, number: int, **changes: Any) -> About:
 
 
 def test_a_part_that_has_its_answers_needs_nothing_more(opened: EvaluationSet, answered: Path) -> None:
-    assert is_answered(answered, about(opened, 2))
-    assert not is_answered(answered, about(opened, 2, digest="sha256:" + "3" * 64))
-    assert not is_answered(answered, about(opened, 2, versions={PROPOSED: "sha256:" + "4" * 64}))
+    assert is_answered(answered, about(opened, 2), OUTPUTS)
+    assert not is_answered(answered, about(opened, 2), {**OUTPUTS, IN_SERVICE: "score"})
+    assert not is_answered(answered, about(opened, 2, digest="sha256:" + "3" * 64), OUTPUTS)
+    other = {PROPOSED: "sha256:" + "4" * 64}
+    assert not is_answered(answered, about(opened, 2, versions=other), {PROPOSED: "class"})
     (answered / "part-00002-of-00004" / "answers.parquet").write_bytes(b"damaged")
-    assert not is_answered(answered, about(opened, 2))
-    assert not is_answered(answered / "elsewhere", about(opened, 2))
+    assert not is_answered(answered, about(opened, 2), OUTPUTS)
+    assert not is_answered(answered / "elsewhere", about(opened, 2), OUTPUTS)
 
 
 def test_a_part_that_breaks_off_leaves_nothing_and_may_run_again(opened: EvaluationSet, tmp_path: Path) -> None:
@@ -171,7 +177,7 @@ def test_a_part_that_breaks_off_leaves_nothing_and_may_run_again(opened: Evaluat
     assert list(tmp_path.iterdir()) == []
     for _ in range(2):
         place = keep_answers(tmp_path, about(opened, 1), ask(batches, versions))
-        assert list(tmp_path.iterdir()) == [place] and is_answered(tmp_path, about(opened, 1))
+        assert list(tmp_path.iterdir()) == [place] and is_answered(tmp_path, about(opened, 1), OUTPUTS)
 
 
 # --- what does not belong together --------------------------------------------------------------------------------
@@ -187,14 +193,33 @@ def changed(answered: Path, number: int, **values: Any) -> None:
     [
         (lambda root: parts.shutil.rmtree(root / "part-00002-of-00004"), "part 2 of 4 is missing"),
         (lambda root: changed(root, 1, digest="sha256:" + "9" * 64), "part-00001-of-00004: is of another digest"),
-        (lambda root: changed(root, 1, versions={}), "part-00001-of-00004: is of another versions"),
+        (
+            lambda root: changed(root, 1, versions={**VERSIONS, IN_SERVICE: "sha256:" + "7" * 64}),
+            f"part-00001-of-00004: is of sha256:{'7' * 64} as in_service, and not of {VERSIONS[IN_SERVICE]}",
+        ),
+        (lambda root: changed(root, 1, versions={}), "cannot be understood: answers.json: .*lists other versions"),
         (
             lambda root: changed(root, 3, batch_rows=32),
             "part-00003-of-00004: is of another batch_rows: 32 instead of",
         ),
+        (lambda root: changed(root, 3, of=10**8), "part-00003-of-00004: is of another of: 100000000 instead of 4"),
+        (lambda root: changed(root, 3, of="many"), "part-00003-of-00004.answers.json: cannot be understood: of"),
+        (
+            lambda root: changed(root, 0, outputs={PROPOSED: []}),
+            "cannot be understood: answers.json: .*other versions",
+        ),
+        (lambda root: changed(root, 0, outputs=7), "cannot be understood: outputs"),
+        (
+            lambda root: changed(root, 2, outputs={who: [SCORE] for who in VERSIONS}),
+            "part-00002-of-00004: has no answers of the output class, which is measured",
+        ),
+        (
+            lambda root: changed(root, 0, outputs={who: [CLASS, SCORE] for who in VERSIONS}),
+            "part-00000-of-00004: has other columns than answers.json says",
+        ),
         (lambda root: changed(root, 3, start=0), "part-00003-of-00004: is of another start"),
-        (lambda root: changed(root, 0, format=2), "is not an answer of format 1"),
-        (lambda root: changed(root, 0, files=[]), "lists other files"),
+        (lambda root: changed(root, 0, format=2), "cannot be understood: format"),
+        (lambda root: changed(root, 0, files=[]), "cannot be understood: files"),
         (lambda root: (root / "part-00000-of-00004" / "answers.json").write_text("{"), "cannot be understood"),
         (lambda root: (root / "part-00000-of-00004" / "answers.json").unlink(), "cannot be read: No such file"),
         (lambda root: (root / "part-00001-of-00004" / "answers.parquet").write_bytes(b""), "is damaged: 0 bytes"),
@@ -211,5 +236,14 @@ def test_parts_that_do_not_make_the_whole_are_named(
 ) -> None:
     spoil(answered)
     with pytest.raises(InvalidInput, match=says) as failure:
-        list(merged(answered, opened, VERSIONS, batch_rows=64))
+        list(merged(answered, opened, VERSIONS, OUTPUTS))
     assert failure.value.next_step
+
+
+def test_parts_may_have_answers_of_a_version_that_nobody_measures_any_more(
+    opened: EvaluationSet, answered: Path
+) -> None:
+    alone = {PROPOSED: VERSIONS[PROPOSED]}
+    found = list(merged(answered, opened, alone, {PROPOSED: "probability"}))
+    assert sum(each.batch.rows for each in found) == opened.rows
+    assert all(set(each.outputs) == set(each.refused) == {PROPOSED} for each in found)

@@ -127,3 +127,14 @@ def test_an_object_that_is_too_large_is_not_read(
     monkeypatch.setattr("bot.recordings.bucket.LARGEST_BYTES", 4)
     with pytest.raises(Rejected, match="has 5 bytes"):
         there.read("dev/a")
+
+
+@pytest.mark.parametrize("at", [20, 400, 900])
+def test_of_a_file_with_a_flipped_byte_what_comes_before_it_counts(tmp_path: Path, at: int) -> None:
+    content = bytearray(packed([recorded(n).to_line() for n in range(2000)]))
+    content[at] ^= 0x55
+    store = Directory(tmp_path)
+    store.add("dev/churn/2026-11-30/000001-g-1.jsonl.gz", bytes(content))
+    store.add("dev/churn/2026-11-29/000001-g-1.jsonl.gz", packed([recorded(7).to_line()]))
+    found = [number(one) for one in newest(store, "dev", "churn", 5000)]
+    assert found[-1] == 7 and len(found) < 2001
