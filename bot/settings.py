@@ -34,7 +34,7 @@ from pydantic import (
 
 from bot.concurrency import FILES, MODELS, RECORDS, SERVERS
 from bot.domain.bundle import bundle_of, is_not_given, needs_no_gate
-from bot.domain.gate import ASKS_NOTHING, Gate
+from bot.domain.gate import ASKS_NOTHING, Gate, ShadowRule
 from bot.domain.gates import is_pattern, key_for, models_in, rules_for
 from bot.domain.in_words import A_TIME
 from bot.domain.merging import Method
@@ -873,6 +873,11 @@ class Environment(_Part):
             # A gate for all others speaks of models that users ask, and a part of a bundle may have no metric at all.
             return self.gates.get(model, ASKS_NOTHING)
         return rules_for(model, self.gates)
+
+    def shadow_rule(self, model: str) -> ShadowRule | None:
+        """Return what a shadow of ``model`` must show before the bot proposes that it answers; None without."""
+        gate = self._rules(model)
+        return None if gate is None else gate.shadow
 
     def evaluation_of(self, model: str) -> EvaluationRules | None:
         """Return how ``model`` is measured before it is merged; None where the file does not ask for that."""

@@ -49,6 +49,7 @@ _FIRST = (
         "retire",
         "status",
         "drift",
+        "shadow",
         "reconcile",
     ),
     *(

@@ -340,7 +340,8 @@ def rules_of(
     ``measured`` is what decides the findings of a measurement; None where the settings ask for none.
     """
     rules: dict[str, object] = {
-        "gate": gate.model_dump(mode="json"),
+        # The rule for shadows is judged after the checks, so it decides no finding.
+        "gate": gate.model_dump(mode="json", exclude={"shadow"}),
         "packages": packages.model_dump(mode="json"),
         "bot": RULES_OF_THE_BOT,
     }

@@ -172,6 +172,39 @@ class LatencyRule(_Part):
         return self
 
 
+class ShadowRule(_Part):
+    """The conditions under which the bot proposes that a shadow answers, judged on copies of real requests."""
+
+    max_flips: float = Field(
+        gt=0, lt=1, description="the share of decisions that may be others than those of the version in service"
+    )
+    moved_by: float | None = Field(
+        default=None,
+        gt=0,
+        exclude_if=_is_none,
+        description="a decision is another one, too, where a number of its row moves by more than this: for models "
+        "that answer one number",
+    )
+    min_copies: int = Field(default=1000, ge=1, description="so many answers must be compared")
+    max_error_rate: float = Field(
+        default=0.01, gt=0, lt=1, description="the share of copies that may fail, of requests that did not fail live"
+    )
+    max_p95_worse: Margin | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="how much longer than in service 95 of 100 copies may take: 0.5 is 50 %",
+    )
+    confidence: Confidence = Field(
+        default=CONFIDENCE, description="how sure it must be, all of this together and however often it is looked at"
+    )
+    days: float | None = Field(
+        default=None,
+        gt=0,
+        exclude_if=_is_none,
+        description="how long it may listen; the bot then proposes to take out what has not earned its promotion",
+    )
+
+
 class DemandedFindings(_Part):
     """A demand for the findings of another tool: ``promobot.checks/<name>.json``, about these bytes, and passed."""
 
@@ -200,6 +233,11 @@ class Gate(_Part):
     )
     latency: LatencyRule | None = Field(
         default=None, exclude_if=_is_none, description="how long requests of the evaluation set may take"
+    )
+    shadow: ShadowRule | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="what a shadow must show on copies of real requests; then the bot proposes that it answers",
     )
     findings: dict[FindingsName, DemandedFindings] = Field(
         default={},

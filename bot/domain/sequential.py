@@ -41,9 +41,13 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Counts:
-    """Requests, and how many of them are hits: failures, flips, slow ones."""
+    """Requests, and how many of them are hits: failures, flips, slow ones.
 
-    hits: int
+    A request may also be a hit in part, by a value from 0 to 1: of all such values with one mean, yes and no spread
+    most (Hoeffding 1963), so the bounds hold for the mean.
+    """
+
+    hits: float
     of: int
 
     @property

@@ -49,7 +49,7 @@ _LIMITS: tuple[tuple[str, object, type, str], ...] = (
         "--shadow-compare-share",
         SHADOW_SETTINGS.compare_share,
         float,
-        "of one processor, for comparing; 0: compare nothing",
+        "of the processor time, for comparing; 0: compare nothing",
     ),
 )
 

@@ -55,8 +55,8 @@ class ShadowSettings:
     bytes. ``limits`` apply to the connections to each Triton; shadows have connections of their own.
 
     A shadow's answer is compared with the live one unless either is larger than ``max_compared_bytes``. Comparing
-    takes at most ``compare_share`` of one processor; with 0 nothing is compared. Raises ValueError for another share
-    than from 0 to 1.
+    takes at most ``compare_share`` of the processor time that the process uses; it leaves out copies to hold that.
+    With 0 nothing is compared. Raises ValueError for another share than from 0 to 1.
     """
 
     timeout_seconds: float = 2.0
@@ -64,7 +64,7 @@ class ShadowSettings:
     max_bytes_in_flight: int = 16 * MEBIBYTE
     limits: Limits = SHADOW_LIMITS
     max_compared_bytes: int = 64 * 1024
-    compare_share: float = 0.05
+    compare_share: float = 0.04
 
     def __post_init__(self) -> None:
         if not 0 <= self.compare_share <= 1:

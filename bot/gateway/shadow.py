@@ -27,6 +27,10 @@ from bot.gateway.tritons import MAY_LACK_THE_VERSION, NOT_LOADED, Tritons, reque
 log = logging.getLogger("bot.gateway")
 
 _ENCODED = b"content-encoding"
+_SAVED_UP_SECONDS = 0.25
+"""Of the process's time: the share of so much is saved up at most."""
+_AT_LEAST_USED = 0.05
+"""Of one processor: a process that uses less may compare as if it used so much."""
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _CLASSIFICATION = b'"classification"'
 """Such a request is answered with texts such as ``0.93:1``: there another score is not another decision."""
@@ -42,17 +46,28 @@ class Answered:
 
 
 class Allowance:
-    """A share of one processor, as seconds that may be spent. A second's worth is saved up at most."""
+    """The processor time that comparing may take: a share of what this process uses, and a little where it idles.
 
-    def __init__(self, share: float, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._share = self._left = share
+    So what comparing costs is in proportion to all else, whatever the answers are like.
+    """
+
+    def __init__(
+        self,
+        share: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        used: Callable[[], float] = time.process_time,
+    ) -> None:
+        self._share, self._left = share, share * _SAVED_UP_SECONDS
         self._clock, self._at = clock, clock()
+        self._used, self._used_at = used, used()
 
     def has_any(self) -> bool:
         """Say whether anything is left now."""
-        now = self._clock()
-        self._left = min(self._share, self._left + self._share * (now - self._at))
-        self._at = now
+        now, used = self._clock(), self._used()
+        earned = self._share * max(used - self._used_at, (now - self._at) * _AT_LEAST_USED)
+        self._left = min(self._share * _SAVED_UP_SECONDS, self._left + earned)
+        self._at, self._used_at = now, used
         return self._left > 0
 
     def spend(self, seconds: float) -> None:

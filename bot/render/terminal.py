@@ -15,6 +15,7 @@ from bot.render import doctor as doctor_words
 from bot.render import evaluation as evaluation_words
 from bot.render import metrics as metric_words
 from bot.render import proposal as proposal_words
+from bot.render import shadow as shadow_words
 from bot.render.again import run_again_there
 from bot.render.answers import kept_answers
 from bot.render.deployment import (
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from bot.operations.recheck import Rechecked
     from bot.operations.retire import Retired
     from bot.operations.rollback import RolledBack
+    from bot.operations.shadow import ShadowReport
     from bot.operations.status import ModelStatus, Status
     from bot.operations.validate import Validated
     from bot.records.ledger import RequestDone
@@ -313,6 +315,25 @@ def _concluded(record: DeploymentRecord, reverts: Mapping[str, str]) -> str:
 def did_nothing(done: Deployed) -> bool:
     """Say whether a deployment found nothing to do, and nothing wrong."""
     return not (done.records or done.held or done.repaired or done.problems or done.undelivered)
+
+
+def shadow(found: ShadowReport) -> str:
+    """Return how a shadow answers beside the version in service."""
+    since = f" since {found.listens_since:%Y-%m-%d %H:%M} UTC" if found.listens_since else ""
+    lines = [f"{found.model} {found.version} is on {found.environment}'s shadow path{since}"]
+    lines.append(
+        f"{found.sent} copies sent, {found.answered} answered, {found.failed} failed, {found.dropped} dropped"
+    )
+    lines += [f"not known: gateway {name}: {why}" for name, why in found.silent.items()]
+    if found.side_by_side is not None:
+        lines.append(f"beside version {found.side_by_side.live}, which answers:")
+        lines.append(grid(["what", "how much"], shadow_words.rows_of(found.side_by_side)))
+    if found.verdict is None:
+        lines.append(f"gates.{found.model}.shadow in the settings would say what it must show to be proposed.")
+    else:
+        lines.append(shadow_words.standing(found.verdict))
+        lines += [f"  {line}" for line in shadow_words.signals(found.verdict)]
+    return "\n".join(lines)
 
 
 def proposed(done: Proposal) -> str:

@@ -14,6 +14,7 @@ import httpx
 from bot import trust
 from bot.domain import binary
 from bot.domain.routes import RouteTable
+from bot.domain.shadowed import Copies
 from bot.domain.smoke import Tensor
 from bot.domain.traffic import OWN_HEADER, Traffic, merged
 from bot.domain.usage import Usage, usage_from
@@ -147,6 +148,15 @@ class Gateway:
                 return None
             answer.raise_for_status()
             return str(answer.json()["trial"])
+
+    @retry
+    def shadows(self) -> dict[str, Copies]:
+        """Return what all processes of this gateway counted of shadows, by model; an earlier one compared nothing."""
+        with self._errors("read what it counted of shadows"):
+            answer = self._client.get("/routes")
+            answer.raise_for_status()
+            document = answer.json()
+            return {model: Copies.from_json(count) for model, count in document.get("shadows", {}).items()}
 
     def wait_drained(self, *, timeout_seconds: float) -> bool:
         """Wait until no request runs under older routes; return whether that was so in time."""

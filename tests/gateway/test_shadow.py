@@ -281,19 +281,23 @@ def test_with_no_share_nothing_is_compared(start_gateway: StartGateway, triton: 
         ShadowSettings(compare_share=1.5)
 
 
-def test_an_allowance_saves_up_a_seconds_worth() -> None:
-    now = 0.0
-    allowance = Allowance(0.1, clock=lambda: now)
-    allowance.spend(0.3)
-    assert not allowance.has_any()
-    now = 1.9
-    assert not allowance.has_any(), "0.19 of 0.2 s are paid back"
-    now = 2.1
+def test_an_allowance_is_a_share_of_what_the_process_uses() -> None:
+    now = used = 0.0
+    allowance = Allowance(0.1, clock=lambda: now, used=lambda: used)
+    assert allowance.has_any(), "there is a little at the beginning"
+    allowance.spend(0.045)
+    used = 0.1
+    assert not allowance.has_any(), "0.01 of 0.02 s are paid back"
+    used = 0.25
     assert allowance.has_any()
-    now = 1000.0
+    used = 1000.0
     assert allowance.has_any()
-    allowance.spend(0.1)
-    assert not allowance.has_any(), "no more than a second's worth was saved"
+    allowance.spend(0.035)
+    assert not allowance.has_any(), "no more than 0.025 s were saved"
+    now = 1.0
+    assert not allowance.has_any(), "a process that idles gets 0.005 s for a second"
+    now = 3.0
+    assert allowance.has_any()
 
 
 def test_a_shadow_on_a_real_triton(start_gateway: StartGateway, triton_server: RunningTriton) -> None:

@@ -495,9 +495,10 @@ class World:
 
     # --- what is to be seen ------------------------------------------------------------------------------------
 
-    def ask(self, model: str, environment: str = "dev", *, gateway: int = 0) -> Answer:
-        """Ask a gateway as a user does."""
-        inputs = json.loads(_smoke_text("first"))["cases"][0]["inputs"]
+    def ask(self, model: str, environment: str = "dev", *, gateway: int = 0, case: int = 0) -> Answer:
+        """Ask a gateway as a user does; ``case`` says with which of the reference's requests."""
+        cases = json.loads(_smoke_text("first"))["cases"]
+        inputs = cases[case % len(cases)]["inputs"]
         url = self.endpoints.gateway[environment][gateway].url
         answer = HTTP.post(f"{url}/v2/models/{model}/infer", json={"inputs": inputs})
         assert answer.status_code == 200, answer.text

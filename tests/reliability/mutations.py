@@ -1698,7 +1698,7 @@ MUTATIONS = (
     ),
     Mutation(
         "clients",
-        "comparing takes a share of the processor",
+        "comparing takes a share of the processor's time",
         "bot/gateway/shadow.py",
         "        self._allowance.spend(time.perf_counter() - started)\n",
         "        pass\n",

@@ -1,0 +1,122 @@
+"""``promobot shadow``: how a shadow answers copies of real requests beside the version in service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from bot.concurrency import gather
+from bot.domain.desired import Entry
+from bot.domain.earned import SideBySide, Verdict, judge, side_by_side
+from bot.domain.gate import ShadowRule
+from bot.domain.record import DeploymentRecord
+from bot.domain.release import Lane, Slot
+from bot.domain.routes import Route, Target
+from bot.domain.shadowed import Compared, Copies, copies_of
+from bot.errors import PromobotError, Refused
+from bot.platform import Platform, Serving
+from bot.systems.gateway import Gateway
+
+
+@dataclass(frozen=True)
+class ShadowReport:
+    """A model's shadow: what gateways ``sent`` to it, and how it answered.
+
+    ``side_by_side`` is None where no gateway compares. ``rule`` is that of the model's gate, and ``verdict`` what
+    follows from it; None without one. ``silent`` says of each gateway that does not answer why: then nothing is
+    decided. ``listens_since`` is when it was deployed.
+    """
+
+    environment: str
+    model: str
+    version: int
+    digest: str
+    listens_since: datetime | None
+    sent: int
+    answered: int
+    failed: int
+    dropped: int
+    side_by_side: SideBySide | None
+    rule: ShadowRule | None
+    verdict: Verdict | None
+    silent: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Listening:
+    """What gateways counted of one model's shadow, all together; ``silent`` says why a gateway said nothing."""
+
+    target: Target
+    live: Target | None
+    counted: Copies | None
+    silent: dict[str, str]
+
+    @property
+    def compared(self) -> Compared | None:
+        """The counts beside the version that answers now; None where a gateway is silent: what it saw is missing."""
+        found = self.counted.compared if self.counted else None
+        return found if found is not None and not self.silent and found.live == self.live else None
+
+
+def shadow(platform: Platform, model: str) -> ShadowReport:
+    """Ask the gateways of the environment about a model's shadow; raise Refused where it has none."""
+    systems = platform.serving(reads_only=True)
+    route = systems.share.routes.read(platform.environment).route(model)
+    if route.shadow is None:
+        raise Refused(
+            f"{model} has no shadow in {platform.environment}",
+            state="Nothing was changed.",
+            next_step=f"`promobot propose {model} VERSION --env {platform.environment} --as shadow` proposes one.",
+        )
+    found = listening(systems, {model: route}, limit=platform.settings.concurrency.servers)[model]
+    since = listens_since(platform.ledger.deployments(), Slot(platform.environment, model, Lane.SHADOW), found.target)
+    rule = platform.settings.shadow_rule(model)
+    counted = found.counted or Copies(found.target)
+    return ShadowReport(
+        environment=platform.environment,
+        model=model,
+        version=found.target.version,
+        digest=found.target.digest,
+        listens_since=since,
+        sent=counted.sent,
+        answered=counted.answered,
+        failed=counted.failed,
+        dropped=counted.dropped,
+        side_by_side=side_by_side(counted.compared) if counted.compared else None,
+        rule=rule,
+        verdict=judge(rule, found.compared, listens_since=since) if rule else None,
+        silent=found.silent,
+    )
+
+
+def listening(systems: Serving, routes: dict[str, Route], *, limit: int) -> dict[str, Listening]:
+    """Return what all gateways counted of the shadows of these routes, by model."""
+    said: list[dict[str, Copies]] = []
+    silent: dict[str, str] = {}
+    for gateway, counts in gather(systems.gateways, Gateway.shadows, limit=limit):
+        if isinstance(counts, PromobotError):
+            silent[gateway.name] = str(counts)
+        else:
+            said.append(counts)
+    found = {}
+    for model, route in routes.items():
+        if route.shadow is not None:
+            of_this = [counts[model] for counts in said if model in counts and counts[model].target == route.shadow]
+            found[model] = Listening(route.shadow, route.live, copies_of(of_this), silent)
+    return found
+
+
+def listens_since(records: list[DeploymentRecord], slot: Slot, target: Target) -> datetime | None:
+    """Return when the newest deployment that brought the target there ended; None where no record tells."""
+
+    def is_it(entry: Entry | None) -> bool:
+        return entry is not None and (entry.version, entry.digest) == (target.version, target.digest)
+
+    of_slot = [record for record in records if record.slot == slot and record.verified]
+    began = None
+    for record in of_slot:  # oldest first; the same target deployed again goes on listening
+        if not is_it(record.after):
+            began = None
+        elif began is None:
+            began = record.finished_at
+    return began
