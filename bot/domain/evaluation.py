@@ -30,6 +30,9 @@ class Refusals(_Value):
 
     proposed: int = 0
     in_service: int = 0
+    only_proposed: int | None = Field(
+        default=None, description="of those of `proposed`, which the version in service answered; None where unknown"
+    )
     why: str = Field(default="", description="what one of the refusals said")
 
 

@@ -58,14 +58,18 @@ def against(evaluation: Evaluation, champion: Entry | None, beside: Evaluation |
         unknown = dict.fromkeys(("low", "high", "confidence", "standard_error", "outcome", "rows_needed"))
         return metric.model_copy(update={**unknown, "in_service": value, "difference": difference, "method": ""})
 
+    # Which rows the two left open together nobody saw, and its own live requests were answered beside another one.
+    refused = {"in_service": beside.refused.proposed if beside is not None and alike else 0, "only_proposed": None}
     missing = "" if champion is None or alike else f"nothing was measured of version {champion.version} in this way"
     return evaluation.model_copy(
         update={
             "champion": champion,
             "champion_problem": missing,
+            "refused": evaluation.refused.model_copy(update=refused),
             "metrics": tuple(map(compared_anew, evaluation.metrics)),
             "slices": (),
             "decisions": None,
+            "replay": None,
             "latency": evaluation.latency
             and evaluation.latency.model_copy(update={"in_service": None, "p50_ratio": None, "p99_ratio": None}),
         }
@@ -76,22 +80,31 @@ def why_stale(gate: Gate, evaluation: Evaluation, champion: Entry | None, *, mea
     """Say why recorded numbers (see `against`) cannot answer what the gate asks today; empty where they can."""
     if evaluation.measured_by != measured_by:
         return "the settings measure in another way than its checks did"
+    measured = {one.metric for one in evaluation.metrics}
+    if missing := [name for name in gate.metrics if name not in measured] if evaluation.labelled else []:
+        return f"{missing[0]} was not measured"
     if champion is None:
         return ""
-    for name, rule in gate.metrics.items():
-        metric = evaluation.metric(name)
-        if rule.max_regression is None or (metric is not None and metric.proposed is None and metric.why):
+    in_service = f"against version {champion.version}, which is in service now"
+    if evaluation.refused.proposed and evaluation.champion_problem:
+        return f"which rows are answered was not measured {in_service}"
+    for metric in evaluation.metrics:
+        rule = gate.metrics.get(metric.metric)
+        if rule is None or rule.max_regression is None or (metric.proposed is None and metric.why):
             continue
-        if metric is None or metric.difference is None:
-            return f"{name} was not measured against version {champion.version}, which is in service now"
+        if metric.difference is None:
+            return f"{metric.metric} was not measured {in_service}"
         if rule.confidence is not None and metric.standard_error is None:
-            return f"how sure {name} is was not measured against version {champion.version}, which is in service now"
+            return f"how sure {metric.metric} is was not measured {in_service}"
+    if gate.slices is not None and evaluation.labelled:
+        if not evaluation.slices:
+            return f"slices were not measured {in_service}"
+        if absent := set(gate.slices.by) - {one.by for one in evaluation.slices}:
+            return f"slices by {', '.join(sorted(absent))} were not measured"
     latency = gate.latency
     slower = latency is not None and (latency.max_p50_worse, latency.max_p99_worse) != (None, None)
-    if gate.slices is not None and evaluation.labelled and not evaluation.slices:
-        return f"slices were not measured against version {champion.version}, which is in service now"
     if slower and (evaluation.latency is None or evaluation.latency.p50_ratio is None):
-        return f"latency was not measured against version {champion.version}, which is in service now"
+        return f"latency was not measured {in_service}"
     if latency is not None and evaluation.latency is None:
         return "latency was not measured"
     return ""
@@ -136,16 +149,14 @@ class JudgedSlice:
 
 
 def judged_slices(rule: SliceRule, evaluation: Evaluation) -> list[JudgedSlice]:
-    """Judge all slices together: one misses only if that is improbable among so many comparisons (Holm 1979)."""
-    listed = [(one, allowed) for one in evaluation.slices if (allowed := rule.allows(one.metric)) is not None]
+    """Judge all slices by the columns of the rule together: one misses only if that is improbable among so many."""
+    listed = [
+        (one, allowed)
+        for one in evaluation.slices
+        if one.by in rule.by and (allowed := rule.allows(one.metric)) is not None
+    ]
     large = [(one, allowed) for one, allowed in listed if one.rows >= rule.min_rows and one.difference is not None]
-    level = 1 - rule.confidence
-    missing: set[int] = set()
-    by_chance = sorted(range(len(large)), key=lambda number: _p_value(*large[number]))
-    for place, number in enumerate(by_chance):
-        if _p_value(*large[number]) > level / (len(large) - place):
-            break
-        missing.add(number)
+    missing = improbable([_p_value(*one) for one in large], rule.confidence)
     judged = {id(one): number in missing for number, (one, _) in enumerate(large)}
 
     def outcome(one: MeasuredSlice, allowed: float) -> Outcome | None:
@@ -156,6 +167,24 @@ def judged_slices(rule: SliceRule, evaluation: Evaluation) -> list[JudgedSlice]:
         return "holds" if bounds(one, rule.confidence)[0] > -allowed else "unknown"
 
     return [JudgedSlice(one, allowed, outcome(one, allowed)) for one, allowed in listed]
+
+
+def improbable(p_values: Sequence[float], confidence: float) -> frozenset[int]:
+    """Return the places of p-values too small for chance, so that one wrong among all is as rare as 1 - confidence.
+
+    Holm (1979): the smallest p-value is held to the level divided by all, the next to the level divided by the rest,
+    until one is not small enough. The tests may depend on each other in any way, as slices and metrics do.
+    """
+    found = set[int]()
+    for place, number in enumerate(sorted(range(len(p_values)), key=lambda one: _nan_last(p_values[one]))):
+        if not p_values[number] <= (1 - confidence) / (len(p_values) - place):
+            break
+        found.add(number)
+    return frozenset(found)
+
+
+def _nan_last(p_value: float) -> tuple[bool, float]:
+    return math.isnan(p_value), p_value
 
 
 def _p_value(of: MeasuredSlice, allowed: float) -> float:
@@ -169,18 +198,25 @@ def _p_value(of: MeasuredSlice, allowed: float) -> float:
 
 
 def _answered(evaluation: Evaluation) -> Finding:
-    refused, champion = evaluation.refused.proposed, evaluation.refused.in_service
-    rows = f"{evaluation.rows:,} rows of {evaluation.digest[:19]}"
-    if not refused:
-        in_service = evaluation.champion
-        also = f"; version {in_service.version} in service left {champion:,} unanswered" if in_service else ""
-        return Finding(what="every row answered", passed=True, detail=f"{rows}{also if champion else ''}")
-    why = f": {evaluation.refused.why}" if evaluation.refused.why else ""
-    said = f"{refused:,} of {rows} have no usable answer{why}"
-    if evaluation.champion is not None and refused <= champion:
-        said += f"; version {evaluation.champion.version} in service left {champion:,} unanswered"
-        return Finding(what="every row answered", passed=True, detail=said)
-    return Finding(what="every row answered", passed=False, detail=said)
+    refused, champion = evaluation.refused, evaluation.champion
+    said = f"{evaluation.rows:,} rows of {evaluation.digest[:19]}"
+    if refused.proposed:
+        why = f": {refused.why}" if refused.why else ""
+        said = f"{refused.proposed:,} of {said} have no usable answer{why}"
+    if champion is not None and not evaluation.champion_problem and (refused.proposed or refused.in_service):
+        said += f"; version {champion.version} in service left {refused.in_service:,} unanswered"
+        said += f", and answered {refused.only_proposed:,} of those" if refused.only_proposed else ""
+    return Finding(what="rows answered", passed=not refused.proposed or _left_open_before(evaluation), detail=said)
+
+
+def _left_open_before(evaluation: Evaluation) -> bool:
+    """Whether the version in service leaves the same rows open; one that answers nothing excuses nothing."""
+    refused = evaluation.refused
+    if evaluation.champion is None or evaluation.champion_problem or refused.in_service >= evaluation.rows:
+        return False
+    if refused.only_proposed is None:  # rows of two versions that were not asked together: their numbers compare
+        return refused.proposed <= refused.in_service
+    return not refused.only_proposed
 
 
 def _without_labels(gate: Gate) -> Finding:
@@ -246,7 +282,7 @@ def rule_text(rule: MetricRule) -> str:
     parts = [f"≥ {rule.minimum:g}"] if rule.minimum is not None else []
     parts += [f"≤ {rule.maximum:g}"] if rule.maximum is not None else []
     if rule.max_regression is not None:
-        sure = f", {rule.confidence:.4g} sure" if rule.confidence is not None else ""
+        sure = f", {rule.confidence} sure" if rule.confidence is not None else ""
         parts.append(f"at most {rule.max_regression:g} worse{sure}")
     return ", ".join(parts)
 

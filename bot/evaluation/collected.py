@@ -76,8 +76,11 @@ class Collected:
 
     @property
     def refusals(self) -> Refusals:
-        """The number of rows that each version did not answer."""
+        """The number of rows that each version did not answer, and that only the proposed one did not."""
         counts = {who: int(mask.sum()) for who, mask in self.refused.items()}
+        if len(self.refused) == len(WHO):
+            proposed, in_service = (self.refused[who] for who in WHO)
+            counts["only_proposed"] = int((proposed & ~in_service).sum())
         return Refusals(**counts, why=self.why.get(WHO[0], ""))
 
     def answered_by(self, who: Iterable[str], *, limit: int) -> list[int]:

@@ -90,7 +90,7 @@ def _metrics(evaluation: Evaluation, passed: Mapping[str, bool]) -> str:
 
 
 def _sure(confidences: Sequence[float]) -> str:
-    said = " or ".join(f"{100 * one:g} %" for one in confidences)
+    said = " or ".join(f"{100 * one:.15g} %" for one in confidences)
     return f"each of its two bounds holds with {said} confidence"
 
 
@@ -108,15 +108,22 @@ def _slices(evaluation: Evaluation, passed: Mapping[str, bool]) -> list[str]:
     if not evaluation.slices:
         return []
     ordered = worst_first(evaluation.slices)
-    bad = [one for one in ordered if passed.get(f"slice {one.by} = {one.value}") is False and one.outcome == "misses"]
-    shown = [*bad, *(one for one in ordered if one not in bad)]
+    is_bad = [passed.get(f"slice {one.by} = {one.value}") is False and one.outcome == "misses" for one in ordered]
+    bad = [one for one, is_one in zip(ordered, is_bad, strict=True) if is_one]
+    listed = [*bad, *(one for one, is_one in zip(ordered, is_bad, strict=True) if not is_one)]
+    first = max(SLICES_SHOWN, min(len(bad), _SLICES_IN_FULL))
     head = ("", "slice", "rows", "metric", "in service", "proposed", "difference")
-    first = table(head, [_slice(one) for one in shown[: max(SLICES_SHOWN, len(bad))][:_SLICES_IN_FULL]])
     count = len({(one.by, one.value) for one in ordered})
-    parts = [f"**Slices**, worst first, {count} in all:", first]
-    rest = shown[max(SLICES_SHOWN, len(bad)) : _SLICES_IN_FULL]
-    if rest:
-        parts.append(details(f"{len(rest)} more slices", table(head, [_slice(one) for one in rest])))
+    parts = [
+        f"**Slices**, worst first, {count:,} in all:",
+        table(head, [_slice(one) for one in listed[:first]]),
+    ]
+    if rest := listed[first:_SLICES_IN_FULL]:
+        parts.append(details(f"{len(rest)} more rows", table(head, [_slice(one) for one in rest])))
+    if left_out := listed[max(first, _SLICES_IN_FULL) :]:
+        missing = sum(one.outcome == "misses" for one in left_out)
+        worse = f", {missing:,} of them worse than allowed" if missing else ""
+        parts.append(f"{len(left_out):,} more rows are not shown here{worse}. `promobot evidence show` prints them.")
     return parts
 
 

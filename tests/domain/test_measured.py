@@ -16,9 +16,10 @@ from bot.domain.evaluation import (
     Percentiles,
     Ratio,
     Refusals,
+    Replay,
 )
 from bot.domain.gate import Gate
-from bot.domain.measured import against, findings, judged_slices, why_stale, worst_first
+from bot.domain.measured import against, findings, improbable, judged_slices, rule_text, why_stale, worst_first
 
 CHAMPION = Entry(version=7, digest=f"sha256:{'7' * 64}", run="run7")
 OTHER = Entry(version=8, digest=f"sha256:{'8' * 64}", run="run8")
@@ -64,7 +65,7 @@ def problems(of: Gate, measured: Evaluation, *, tolerance: float = 0.01, listens
 def test_what_is_as_good_as_it_must_be_passes_and_says_by_how_much() -> None:
     found = findings(gate(), evaluation(), tolerance=0.01)
     assert all(finding.passed for finding in found)
-    assert [finding.what for finding in found] == ["every row answered", "claimed accuracy", "measured accuracy"]
+    assert [finding.what for finding in found] == ["rows answered", "claimed accuracy", "measured accuracy"]
     assert found[2].detail == "0.95 (≥ 0.9, at most 0.01 worse); +0.01 (+0.002 to +0.018)"
     assert found[1].detail == "training logged 0.951, measured here 0.95 ± 0.005"
 
@@ -175,6 +176,11 @@ def slice_of(value: str, difference: float | None, **more: Any) -> MeasuredSlice
 BY_REGION = {"slices": {"by": ["region"], "min_rows": 200, "max_regression": 0.03}}
 
 
+def test_a_confidence_is_said_as_it_was_given() -> None:
+    sure = gate(metrics={"accuracy": {"max_regression": 0.5, "confidence": 0.99999999}})
+    assert rule_text(sure.metrics["accuracy"]) == "at most 0.5 worse, 0.99999999 sure"
+
+
 def test_the_slices_that_the_gate_judges_come_first_and_the_greatest_loss_among_them() -> None:
     shown = slice_of("shown", -9.0, metric="log_loss")
     judged, worse = (slice_of(name, loss, allowed=0.03) for name, loss in (("a", -0.01), ("b", -0.2)))
@@ -211,7 +217,8 @@ def test_a_slice_with_few_rows_is_said_and_not_judged() -> None:
 @pytest.mark.parametrize(
     ("more", "measured", "says"),
     [
-        ({}, {"slices": (slice_of("a", 0.0, by="plan"),)}, "no column region"),
+        ({"by": ["plan", "region"]}, {"slices": (slice_of("a", 0.0, by="plan"),)}, "no column region"),
+        ({}, {"slices": (slice_of("a", 0.0, by="plan"),)}, "the evaluation set has no slices by region"),
         ({}, {"slices": ()}, "the evaluation set has no slices by region"),
         ({}, {"slices": (), "champion_problem": "it does not load"}, "it does not load"),
         ({"on_unknown": "stop"}, {"slices": (slice_of("a", -0.025),)}, "cannot be told with these rows: region = a"),
@@ -220,6 +227,20 @@ def test_a_slice_with_few_rows_is_said_and_not_judged() -> None:
 def test_slices_that_cannot_be_judged_stop(more: dict[str, Any], measured: dict[str, Any], says: str) -> None:
     rule = {"slices": {**BY_REGION["slices"], **more}}
     assert says in problems(gate(**rule), evaluation(**measured))["slices"]
+
+
+def test_only_slices_by_the_columns_of_the_rule_are_judged_and_counted() -> None:
+    """Evidence of before the rule has slices by every column."""
+    by_plan = tuple(slice_of(f"p{number}", -0.4, by="plan") for number in range(50))
+    worse = slice_of("north", -0.03 - 2.2 * 0.012)
+    rule = gate(**BY_REGION).slices
+    assert rule is not None
+    (judged,) = judged_slices(rule, evaluation(slices=(*by_plan, worse)))
+    assert (judged.of, judged.outcome) == (worse, "misses")
+
+
+def test_a_p_value_that_is_none_does_not_hide_the_others() -> None:
+    assert improbable([0.5, math.nan, 1e-9], 0.95) == {2}
 
 
 def test_slices_that_cannot_be_told_pass_by_default() -> None:
@@ -272,20 +293,31 @@ def test_latency_that_cannot_be_told_passes_only_where_the_gate_says_so() -> Non
         (Refusals(proposed=1), None, True),
         (Refusals(proposed=5, in_service=5), CHAMPION, False),
         (Refusals(proposed=6, in_service=5, why="row 3: HTTP 400"), CHAMPION, True),
+        (Refusals(proposed=5, in_service=5, only_proposed=0), CHAMPION, False),
+        (Refusals(proposed=2, in_service=5, only_proposed=2), CHAMPION, True),
+        (Refusals(proposed=400, in_service=1000, only_proposed=0), CHAMPION, True),
     ],
 )
 def test_rows_that_only_the_proposed_version_leaves_unanswered_stop(
     refused: Refusals, champion: Entry | None, stops: bool
 ) -> None:
     found = problems(gate(), evaluation(refused=refused, champion=champion))
-    assert list(found) == (["every row answered"] if stops else [])
-    assert not refused.why or refused.why in found["every row answered"]
+    assert list(found) == (["rows answered"] if stops else [])
+    assert not refused.why or refused.why in found["rows answered"]
+    assert not refused.only_proposed or "version 7 in service left 5 unanswered, and answered 2 of those" in str(
+        found
+    )
+
+
+def test_where_the_version_in_service_was_not_asked_nothing_is_said_of_its_rows() -> None:
+    lost = evaluation(refused=Refusals(proposed=3), champion_problem="MLflow lost version 7")
+    assert problems(gate(), lost)["rows answered"].endswith("have no usable answer")
 
 
 def test_a_set_without_labels_measures_no_metric_and_cannot_answer_a_gate_that_wants_to_be_sure() -> None:
     bare = evaluation(labelled=False)
     found = findings(gate(), bare, tolerance=0.01)
-    assert [finding.what for finding in found] == ["every row answered", "labels"]
+    assert [finding.what for finding in found] == ["rows answered", "labels"]
     assert all(finding.passed for finding in found)
     for more in (SURE, BY_REGION):
         assert "has no labels" in problems(gate(**more), bare)["labels"]
@@ -324,6 +356,7 @@ def test_numbers_are_put_beside_what_was_measured_of_another_champion() -> None:
         (gate(**SURE), evaluation(), "how sure accuracy is was not measured against version 8"),
         (gate(**BY_REGION), evaluation(), "slices were not measured against version 8"),
         (gate(latency={"max_p50_worse": 0.2}), evaluation(), "latency was not measured against version 8"),
+        (gate(metrics={"accuracy": {"minimum": 0.9}, "f1": {"minimum": 0.9}}), evaluation(), "f1 was not measured"),
         (gate(metrics={"accuracy": {"minimum": 0.9}}), None, ""),
         (gate(), evaluation(), ""),
     ],
@@ -332,6 +365,30 @@ def test_numbers_that_cannot_answer_are_stale(rules: Gate, beside: Evaluation | 
     measured = evaluation(slices=(slice_of("a", 0.0),), latency=latency())
     assert why_stale(rules, against(measured, OTHER, beside), OTHER, measured_by="way").startswith(says)
     assert bool(why_stale(rules, against(measured, OTHER, beside), OTHER, measured_by="way")) is bool(says)
+
+
+def test_a_metric_or_a_column_that_the_gate_has_only_since_the_checks_is_stale() -> None:
+    f1 = gate(metrics={"accuracy": {"minimum": 0.9}, "f1": {"minimum": 0.9}})
+    assert why_stale(f1, evaluation(champion=None), None, measured_by="way") == "f1 was not measured"
+    assert why_stale(f1, evaluation(labelled=False), CHAMPION, measured_by="way") == "", "its labels are a finding"
+    by_region = evaluation(slices=(slice_of("a", 0.0),))
+    two = gate(slices={"by": ["region", "plan"], "max_regression": 0.03})
+    assert why_stale(two, by_region, CHAMPION, measured_by="way") == "slices by plan were not measured"
+    assert why_stale(gate(**BY_REGION), by_region, CHAMPION, measured_by="way") == ""
+
+
+def test_refusals_and_live_requests_are_those_of_the_version_that_was_in_service_then() -> None:
+    """Version 7 left five rows open; 8, which is in service now, answered all."""
+    before = Refusals(proposed=3, in_service=5, only_proposed=0, why="row 3: HTTP 400")
+    seen = evaluation(refused=before, replay=Replay(requests=10, asked=10))
+    now = against(seen, OTHER, evaluation())
+    assert now.replay is None and now.refused == Refusals(proposed=3, why="row 3: HTTP 400")
+    assert "version 8 in service left 0 unanswered" in problems(gate(), now)["rows answered"]
+    left_three = against(seen, OTHER, evaluation(refused=Refusals(proposed=3)))
+    assert not problems(gate(), left_three)
+    unknown = against(seen, OTHER, None)
+    rules = gate(metrics={"accuracy": {"minimum": 0.9}})
+    assert why_stale(rules, unknown, OTHER, measured_by="way").startswith("which rows are answered was not measured")
 
 
 def test_numbers_of_another_way_to_measure_are_stale() -> None:

@@ -168,7 +168,7 @@ def test_rows_that_are_refused_or_answered_with_nan_count_as_not_answered() -> N
     broken = both(BETTER)
     broken[5, 1] = np.nan
     found = heard(broken, both(GOOD), refuses=(7, 8))
-    assert (found.refusals.proposed, found.refusals.in_service) == (3, 0)
+    assert (found.refusals.proposed, found.refusals.in_service, found.refusals.only_proposed) == (3, 0, 3)
     assert found.refusals.why == "row 5: p is not a finite number"
     one = metrics(found, measures(gate(), rules()), seed="s", claimed={})[0]
     assert one.proposed == pytest.approx(1 - 3 / ROWS), "each counts as wrong"

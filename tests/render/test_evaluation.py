@@ -102,6 +102,25 @@ def test_the_worst_slices_come_first_and_the_others_are_folded() -> None:
     assert first.index("| ❌ | region = r1 |") < first.index("region = r2 |")
 
 
+def test_what_has_no_room_is_counted() -> None:
+    holding = tuple(slice_of(number, 0.0, outcome="holds", allowed=0.03) for number in range(1800))
+    text = measured(result(evaluation(slices=holding)))
+    assert "1,800 in all" in text and "95 more rows" in text and text.count("region = r") == 100
+    assert text.endswith("1,700 more rows are not shown here. `promobot evidence show` prints them.")
+    names = [f"r{number}" for number in range(1800, 2029)]
+    bad = tuple(slice_of(number, -0.2, outcome="misses", allowed=0.03) for number in range(1800, 2029))
+    found = result(evaluation(slices=(*holding, *bad)))
+    missed = tuple(Finding(what=f"slice region = {name}", passed=False) for name in names)
+    text = measured(found.model_copy(update={"findings": missed}))
+    assert text.count("region = r") == 100 and "| ❌ | region = r1800 |" in text
+    assert "1,929 more rows are not shown here, 129 of them worse than allowed." in text
+
+
+def test_a_confidence_near_one_is_not_100_percent() -> None:
+    text = measured(result(evaluation(metrics=(ACCURACY.model_copy(update={"confidence": 0.99999999}),))))
+    assert "each of its two bounds holds with 99.999999 % confidence" in text
+
+
 def test_a_slice_with_few_rows_is_marked_so() -> None:
     text = measured(result(evaluation(slices=(slice_of(1, -0.5, allowed=0.03), slice_of(2, None)))))
     assert "| too few rows | region = r1 | 300 |" in text and "| – |" in text
