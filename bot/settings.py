@@ -554,7 +554,9 @@ class EvaluationRules(_Part):
     @property
     def rules(self) -> dict[str, object]:
         """What decides the findings of a measurement, besides the gate."""
-        return {"digest": self.digest, "measured_by": self.measured_by, "tolerance": self.tolerance}
+        # What was seen while inputs were shown is not carried to where they are not.
+        shown = {"show_inputs": True} if self.show_inputs else {}
+        return {"digest": self.digest, "measured_by": self.measured_by, "tolerance": self.tolerance, **shown}
 
     @property
     def measured_by(self) -> str:
@@ -830,6 +832,25 @@ class Environment(_Part):
         _unique([gateway.name for gateway in self.gateways], "gateways")
         if self.promotes_from == self.environment:
             raise ValueError("promotes_from names the environment itself")
+        return self
+
+    @model_validator(mode="after")
+    def _measures_what_gates_judge(self) -> Environment:
+        """See that each name under ``evaluation.<model>.metrics`` is one that a gate judges."""
+        judged = sorted({name for gate in self.gates.values() for name in gate.metrics})
+        slips: list[Any] = [
+            {
+                "type": "value_error",
+                "loc": ("evaluation", key, "metrics", name),
+                "input": None,
+                "ctx": {"error": ValueError(f"no gate judges it. {did_you_mean(name, judged)}".rstrip())},
+            }
+            for key, rules in self.evaluation.items()
+            for name in rules.metrics
+            if name not in judged
+        ]
+        if slips:
+            raise ValidationError.from_exception_data("evaluation", slips)
         return self
 
     @property

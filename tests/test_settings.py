@@ -773,3 +773,20 @@ def test_a_mistake_in_one_rollout_leaves_the_others_and_the_way_back(write: Writ
     assert [mistake.key for mistake in dev.mistakes] == ["rollout.churn.steps"]
     assert dev.rollout_of("churn").steps == [100]
     assert dev.rollout_of("fraud").steps == [5, 100]
+
+
+def test_what_is_measured_for_a_metric_that_no_gate_judges_is_a_slip(write: Write) -> None:
+    text = changed("gates:\n", evaluated("from: 'runs:/r/x', metrics: {acuracy: f1}"))
+    with pytest.raises(InvalidInput, match=r"no gate judges it\. Did you mean accuracy\?") as refused:
+        environment_files.load(write(text), "dev")
+    assert refused.value.key == "evaluation.churn.metrics.acuracy"
+    assert refused.value.line == line_of(text, "metrics: {acuracy: f1}")
+    back = environment_files.load_for_the_way_back(write(text), "dev")
+    assert [one.key for one in back.mistakes] == ["evaluation.churn.metrics.acuracy"]
+    environment_files.load(write(text.replace("acuracy: f1", "accuracy: f1")), "dev")
+
+
+def test_what_was_seen_while_inputs_were_shown_is_not_carried_to_where_they_are_not() -> None:
+    rules = {"digest": SET, "from": "runs:/r/x"}
+    shown = settings.EvaluationRules.model_validate({**rules, "show_inputs": True}).rules
+    assert shown != settings.EvaluationRules.model_validate(rules).rules

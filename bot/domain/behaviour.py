@@ -58,12 +58,13 @@ def _is_row(outputs: Sequence[Tensor], number: int, height: int, row: Sequence[T
     for whole, one in zip(outputs, row, strict=True):
         width = len(whole.data) // height
         pairs = zip(whole.data[number * width : (number + 1) * width], one.data, strict=True)
-        if not all(a == b or (whole.datatype in FLOATS and _is_close(float(a), float(b))) for a, b in pairs):
+        if not all(a == b or (whole.datatype in FLOATS and is_close(float(a), float(b))) for a, b in pairs):
             return False
     return True
 
 
-def _is_close(one: float, other: float) -> bool:
+def is_close(one: float, other: float) -> bool:
+    """Say whether two numbers are the same but for how floats are rounded."""
     return (math.isnan(one) and math.isnan(other)) or math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-6)
 
 

@@ -117,6 +117,8 @@ class Replay(_Value):
     until: datetime | None = Field(default=None, description="when the newest of them was recorded")
     refused: Refusals = Refusals()
     decisions: Decisions | None = None
+    incomplete: int = Field(default=0, description="that were recorded without some fields; 0 or nothing was asked")
+    without: tuple[str, ...] = Field(default=(), description="the fields that were not recorded")
     problem: str = Field(default="", description="why nothing, or not all, was asked")
 
 

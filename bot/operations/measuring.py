@@ -20,6 +20,7 @@ from bot.domain.evaluation import ComparedLatency, Evaluation, Refusals, Replay,
 from bot.domain.evidence import Finding
 from bot.domain.gate import Gate
 from bot.domain.measured import findings, judged_slices, worst_first
+from bot.domain.replayed import Reading
 from bot.domain.smoke import Tensor
 from bot.errors import InvalidInput, OutsideError, PromobotError, Refused
 from bot.operations.evaluating import Asking, asking, rows_of
@@ -84,7 +85,9 @@ def measure(
             asked, problem = _side_by_side(stack, rules, rows, proposed, champion, in_service)
             evaluation = _evaluated(gate, rules, rows, proposed, champion, asked, problem)
             if replays and "in_service" in asked:
-                evaluation = evaluation.model_copy(update={"replay": _replayed(platform, proposed, replays, asked)})
+                evaluation = evaluation.model_copy(
+                    update={"replay": _replayed(platform, proposed, replays, asked, rules, rows)}
+                )
         except InvalidInput as error:
             return _nothing(rules, champion, _with_step(error))
     said = f"{rules.digest}: {rows.rows:,} rows, every byte compared"
@@ -139,11 +142,26 @@ def _evaluated(
         return _measured(gate, rules, rows, proposed, champion, {"proposed": asked["proposed"]}, _with_step(error))
 
 
-def _replayed(platform: Platform, proposed: Version, replays: int, asked: Mapping[Who, _Opened]) -> Replay:
+def _replayed(
+    platform: Platform,
+    proposed: Version,
+    replays: int,
+    asked: Mapping[Who, _Opened],
+    rules: EvaluationRules,
+    rows: EvaluationSet,
+) -> Replay:
     from bot.operations.replaying import replay
 
     model, environment = proposed.registered.model, platform.environment
-    return replay(platform.recordings, environment, model, replays, {who: one.infer for who, one in asked.items()})
+    ask = {who: one.infer for who, one in asked.items()}
+    reading = Reading(
+        outputs={who: one.rows.output for who, one in asked.items()},
+        decides=None if rows.labels is None else rows.labels.kind == "class",
+        threshold=rules.threshold,
+    )
+    return replay(
+        platform.recordings, environment, model, replays, ask, reading=reading, show_inputs=rules.show_inputs
+    )
 
 
 @dataclass(frozen=True)

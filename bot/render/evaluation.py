@@ -172,6 +172,11 @@ def _replayed(found: Replay) -> str:
     parts = [decisions(found.decisions, REAL_REQUESTS)] if found.decisions is not None else []
     if found.since is not None and found.until is not None:
         parts.append(f"They were recorded from {found.since:%Y-%m-%d %H:%M} to {found.until:%Y-%m-%d %H:%M} UTC.")
+    if found.incomplete:
+        names = ", ".join(map(escape, found.without))
+        parts.append(
+            f"⚠️ {found.incomplete:,} of them were recorded without {names}: both versions got nothing for it."
+        )
     if found.refused.proposed or found.refused.in_service:
         parts.append(
             f"⚠️ {found.refused.proposed:,} were refused by the proposed version, and {found.refused.in_service:,} by "

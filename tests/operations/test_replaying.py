@@ -79,7 +79,13 @@ def test_a_refused_request_is_counted_and_the_others_are_asked(store: Directory)
 
     found = replay(store, "dev", "churn", 10, {"proposed": picky, "in_service": lambda inputs: inputs})
     assert (found.asked, found.requests, found.refused.proposed) == (10, 8, 2)
-    assert "too large" in found.refused.why
+    assert found.refused.why == "request 0: it refused this request", "what it says may quote the request"
+    shown = replay(
+        store, "dev", "churn", 10, {"proposed": picky, "in_service": lambda inputs: inputs}, show_inputs=True
+    )
+    assert "too large" in shown.refused.why
+    both = replay(store, "dev", "churn", 10, {"proposed": picky, "in_service": picky})
+    assert (both.refused.proposed, both.refused.in_service) == (2, 2), "the second is asked, too"
 
 
 @pytest.mark.parametrize("error", [Unavailable("gone", system="Triton"), Denied("no right", system="Triton")])
