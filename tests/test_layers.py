@@ -196,7 +196,7 @@ LAYERS = {
     "bot.evaluation": layer("concurrency domain errors evaluation settings", "numpy pyarrow pydantic scipy sklearn"),
     "bot.gateway": layer(
         "domain errors exit_codes extras folders gateway logs recordings redaction",
-        "fastapi starlette uvicorn httptools uvloop",
+        "fastapi starlette uvicorn httptools uvloop prometheus_client",
     ),
     # Bolt and what carries it. What is said to Slack goes through the adapter, as everywhere.
     "bot.slack": layer(

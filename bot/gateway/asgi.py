@@ -36,6 +36,10 @@ RETRY_AFTER_SECONDS = 1
 
 WORKER_HEADER = b"promobot-worker"
 """Says which process answers: several may listen at one address."""
+GENERATION_HEADER = b"promobot-generation"
+"""Says which generation of the routes the answer follows."""
+DIGEST_HEADER = b"promobot-digest"
+"""Says which bytes were asked."""
 
 DEADLINE_EXTENSION = "promobot.request_deadline"
 """In an ASGI scope: the server ends requests that do not arrive in time. A timer of our own costs more."""
@@ -162,15 +166,15 @@ async def unless_gone(receive: Receive, sending: Coroutine[Any, Any, Reply]) -> 
             watching.cancel()
 
 
-async def send_reply(reply: Reply, send: Send, *, worker: bytes) -> None:
-    """Send a reply of Triton as it is, but for what is between it and the gateway, and which ``worker`` answers.
+async def send_reply(reply: Reply, send: Send, *, ours: Headers) -> None:
+    """Send a reply of Triton as it is, but for what is between it and the gateway; ``ours`` are headers to add.
 
     Return when all but a buffer of it is on its way.
     """
     if reply.status >= 400:
         reply = _without_traceback(reply)
     headers = [(name, value) for name, value in reply.headers if name not in NOT_PASSED_ON]
-    headers += (b"content-length", b"%d" % len(reply.body)), (WORKER_HEADER, worker)
+    headers += (b"content-length", b"%d" % len(reply.body)), *ours
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     if len(reply.body) <= WATCHED_BYTES:
         await send({"type": "http.response.body", "body": reply.body})
@@ -187,9 +191,9 @@ def _without_traceback(reply: Reply) -> Reply:
 
 
 async def answer_error(
-    error: Refusal | ExchangeFailed | Full, scope: Scope, receive: Receive, send: Send, *, worker: bytes
+    error: Refusal | ExchangeFailed | Full, scope: Scope, receive: Receive, send: Send, *, ours: Headers
 ) -> None:
-    """Answer with what went wrong, in Triton's own shape, and which ``worker`` does. Addresses stand in the log."""
+    """Answer with what went wrong, in Triton's own shape, with ``ours`` as headers. Addresses stand in the log."""
     if isinstance(error, BrokenOff | TimedOut):  # NotSent is logged once, when it begins
         log.warning("%s: %s", scope["path"], error)
     if isinstance(error, Full):
@@ -200,7 +204,7 @@ async def answer_error(
             answer.headers["connection"] = "close"
     else:
         answer = error_answer(STATUS_OF[type(error)], error.for_clients)
-    answer.raw_headers.append((WORKER_HEADER, worker))
+    answer.raw_headers.extend(ours)
     await answer(scope, receive, send)
 
 

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import re
+from collections import Counter as Tally
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +31,9 @@ from bot.domain.routes import Route, RouteTable, Target
 from bot.domain.shadowed import MOVED_ENDS, Copies, copies_of
 from bot.domain.traffic import Traffic, merged
 from bot.gateway.asgi import (
+    DIGEST_HEADER,
     FULL,
+    GENERATION_HEADER,
     STATUS_OF,
     WORKER_HEADER,
     ClientGone,
@@ -45,10 +48,12 @@ from bot.gateway.asgi import (
 from bot.gateway.budget import Budget, Full, Held
 from bot.gateway.connection import ExchangeFailed, Headers, Reply
 from bot.gateway.discovery import Discovery
+from bot.gateway.metrics import Scrape, exposition, totals_of
 from bot.gateway.rewrite import with_public_name
 from bot.gateway.settings import GatewaySettings
 from bot.gateway.shadow import Answered, Shadows
 from bot.gateway.table import Broken, NotTaken, RoutesFile, check_successor
+from bot.gateway.totals import Totals, total
 from bot.gateway.traffic import CLIENT_LEFT, MINUTE_SECONDS, OWN, Counter, TrafficCounts
 from bot.gateway.tritons import MAY_LACK_THE_VERSION, NOT_LOADED, Tritons, in_the_way, request_to
 from bot.gateway.workers import State, Workers
@@ -81,6 +86,11 @@ class Service:
     def fingerprint(self) -> str:
         """Equal where two workers serve equal tables."""
         return hashlib.sha256(self.table.to_json().encode()).hexdigest()[:12]
+
+    @cached_property
+    def header(self) -> tuple[bytes, bytes]:
+        """Says of an answer which generation it follows."""
+        return GENERATION_HEADER, b"%d" % self.table.generation
 
     def __enter__(self) -> None:
         self.in_flight += 1
@@ -128,7 +138,9 @@ class Gateway:
         self._said = ""
         of = (str(settings.routes_file.absolute()), settings.environment, settings.name)
         self._workers = Workers(alone=settings.single_process, of=of)
-        self._worker = b""  # in answers; there is none before the start
+        self._worker = (WORKER_HEADER, b"")  # in answers; there is none before the start
+        self._refusals = Tally[int]()
+        self._reloads = Tally({"taken": 0, "refused": 0, "unauthorized": 0})
         self.router = self._make_router()
 
     @property
@@ -152,8 +164,10 @@ class Gateway:
         async with self._reloading:
             # In the process that serves: one that imports the application may be forked afterwards. And before the
             # routes are read: a reload of the workers that are found then misses none that read older ones.
-            await self._workers.join(state=self._own_state, reload=self._reload_for_another)
-            self._worker = self._workers.id.encode()
+            await self._workers.join(
+                state=self._own_state, reload=self._reload_for_another, totals=lambda: self._totals().to_json()
+            )
+            self._worker = WORKER_HEADER, self._workers.id.encode()
             await self._begin()
         await self._discovery.begin(timeout_seconds=self.settings.probe_timeout_seconds)
         if self.settings.recording is not None:
@@ -193,6 +207,7 @@ class Gateway:
         router.add_api_route("/v2/health/live", self._live, methods=["GET"])
         router.add_api_route("/v2/health/ready", self._ready, methods=["GET"])
         router.add_api_route("/routes", self._routes, methods=["GET"])
+        router.add_api_route("/metrics", self._metrics, methods=["GET"])
         router.add_api_route("/reload", self._reload, methods=["POST"])
         return router
 
@@ -285,6 +300,7 @@ class Gateway:
         ``{"trial": NAME}`` switches nothing: it asks what this gateway reads of a file that the bot has just written.
         """
         if not self._may_reload(request.headers.get("authorization", "")):
+            self._reloads["unauthorized"] += 1
             return error_answer(401, "a reload needs the gateway's bearer token")
         try:
             with Held(self._bodies) as held:
@@ -309,6 +325,7 @@ class Gateway:
             return error_answer(error.status, error.error)
         refused = [answer for answer in await self._reload_all(generation) if answer["status"] != 200]
         if not refused:
+            self._reloads["taken"] += 1
             return JSONResponse(await self._state(), headers=self._headers)
         models = [set(answer.get("models", ())) for answer in refused]
         first = {**refused[0], "models": sorted(set().union(*models)) if all(models) else []}
@@ -340,6 +357,7 @@ class Gateway:
         return {"status": 200}
 
     def _refusal(self, answer: State) -> Response:
+        self._reloads["refused"] += 1
         log.warning("%s: reload refused: %s", self._routes_file.path, answer["error"])
         return error_answer(answer["status"], answer["error"], models=answer.get("models", ()))
 
@@ -428,9 +446,41 @@ class Gateway:
             **self._traffic.traffic().to_json(),
         }
 
+    def _totals(self) -> Totals:
+        """Return what this process counted since it began."""
+        return totals_of(
+            self.table,
+            self._traffic,
+            refusals=self._refusals,
+            reloads=self._reloads,
+            shadows=self._shadows.counts,
+            recorded=self._recorder.counts.to_json() if self._recorder else {},
+        )
+
+    async def _metrics(self, request: Request) -> Response:
+        """Answer with what all processes at this address counted, as Prometheus reads it."""
+        own = {"id": self._workers.id, **self._own_state()}
+        others = await self._workers.totals(timeout_seconds=self.settings.probe_timeout_seconds)
+        answered = {one["id"]: Totals.from_json(one["totals"]) for one in others if "totals" in one}
+        answered[own["id"]] = self._totals()
+        silent = {one["id"] for one in others} - set(answered)
+        try:
+            totals = await asyncio.to_thread(total, answered, silent=silent, folder=self._workers.folder)
+        except OSError as error:  # the folder was tidied away, or its file system is full
+            log.warning("what ended workers counted is not known: %s", error)
+            totals = total(answered, silent=(), folder=None)
+        scrape = Scrape(self.table, totals, [own, *others], name=self.settings.name)
+        text, content_type = exposition(scrape, accept=request.headers.get("accept", ""))
+        return Response(text, headers={**self._headers, "content-type": content_type})
+
     @property
     def _headers(self) -> dict[str, str]:
-        return {WORKER_HEADER.decode(): self._workers.id}
+        return {name.decode(): value.decode() for name, value in self._ours}
+
+    @property
+    def _ours(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The headers by which every answer says which process gives it, and which routes it follows."""
+        return self._worker, self._service.header
 
     async def _routes(self) -> Response:
         return JSONResponse(await self._state(), headers=self._headers)
@@ -493,6 +543,7 @@ class Gateway:
         settings = self.settings
         counter: Counter | None = None
         began = 0.0
+        ours: Headers = ()
         try:
             body = await read_body(
                 scope,
@@ -503,6 +554,7 @@ class Gateway:
             )
             service, model, target = self._serving(scope, divided=True)
             counter = None if OWN in headers else self._traffic.counter(model, target)
+            ours = self._worker, service.header, (DIGEST_HEADER, target.digest.encode())
             began = perf_counter()
             with service:
                 headers = passed_on(headers, renamed=target.triton_model != model)
@@ -515,16 +567,18 @@ class Gateway:
                 counter.note(CLIENT_LEFT, perf_counter() - began)
             return
         except (Refusal, ExchangeFailed, Full) as error:
-            if counter is not None and isinstance(error, ExchangeFailed):
+            if not isinstance(error, ExchangeFailed):
+                self._refusals[error.status if isinstance(error, Refusal) else 503] += 1
+            elif counter is not None:
                 counter.note(STATUS_OF[type(error)], perf_counter() - began)
-            await answer_error(error, scope, receive, send, worker=self._worker)
+            await answer_error(error, scope, receive, send, ours=ours or self._ours)
             return
         answered: Answered | None = None
         if counter is not None:
             seconds = perf_counter() - began
             counter.note(reply.status, seconds, lacking=_lacking(reply))
             answered = Answered(target, reply, seconds)
-        await send_reply(reply, send, worker=self._worker)
+        await send_reply(reply, send, ours=ours)
         if reply.status == 200:  # what the live version refused would say nothing about its shadow
             if target is service.table.route(model).live:  # nor does what a canary answers
                 self._shadows.copy(model, headers, body, answered)
@@ -536,17 +590,19 @@ class Gateway:
             await self._ask_within(held, what, scope, receive, send)
 
     async def _ask_within(self, held: Held, what: str, scope: Scope, receive: Receive, send: Send) -> None:
+        ours: Headers = ()
         try:
             service, model, target = self._serving(scope, divided=False)
+            ours = self._worker, service.header, (DIGEST_HEADER, target.digest.encode())
             with service:
                 request = request_to(target, b"GET", what.encode(), admit=held.take)
                 reply = await self._tritons.send(target, request)
             if reply.status == 200 and target.triton_model != model:
                 reply = with_public_name(reply, key="name", triton_model=target.triton_model, model=model)
         except (Refusal, ExchangeFailed, Full) as error:
-            await answer_error(error, scope, receive, send, worker=self._worker)
+            await answer_error(error, scope, receive, send, ours=ours or self._ours)
             return
-        await send_reply(reply, send, worker=self._worker)
+        await send_reply(reply, send, ours=ours)
 
 
 @dataclass(frozen=True)

@@ -137,13 +137,14 @@ class TrafficCounts:
 
     def keep_marks(self) -> None:
         """Keep a mark of each counter; to be called each minute."""
-        for counter in self.counters():
+        for _, counter in self.counters():
             counter.keep_mark()
 
-    def counters(self) -> Iterator[Counter]:
-        """Yield every counter, also those of versions that left last, model by model."""
-        for running in self._running.values():
-            yield from (*running.counters, *running.left)
+    def counters(self) -> Iterator[tuple[str, Counter]]:
+        """Yield every counter with its model, also those of versions that left last."""
+        for model, running in self._running.items():
+            for counter in (*running.counters, *running.left):
+                yield model, counter
 
     def traffic(self) -> Traffic:
         """Return what was counted in the period of each model."""

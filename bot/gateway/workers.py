@@ -25,6 +25,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 from typing import Any
 
+from bot.gateway.totals import forget
+
 log = logging.getLogger("bot.gateway")
 
 State = dict[str, Any]
@@ -34,6 +36,8 @@ State = dict[str, Any]
 
 LINE_BYTES = 16 * 2**20
 """A line holds the counts of every shadow of an environment."""
+TOTALS = b"totals\n"
+"""Asks a worker what it counted."""
 MAX_PATH_BYTES = 100
 """A Unix socket's path is limited to 104 bytes on some systems, and to 108 on Linux."""
 
@@ -57,6 +61,7 @@ class Workers:
         self._folder: Path | None = None
         self._server: asyncio.Server | None = None
         self._state: Callable[[], State] = dict
+        self._totals: Callable[[], State] = dict
         self._reload: Callable[[int], Awaitable[State]] | None = None
 
     @property
@@ -64,14 +69,26 @@ class Workers:
         """Whether this process can tell which other workers there are."""
         return self._alone or self._folder is not None
 
-    async def join(self, *, state: Callable[[], State], reload: Callable[[int], Awaitable[State]]) -> None:
+    @property
+    def folder(self) -> Path | None:
+        """The folder that the workers share; None where this process is alone, or cannot see others."""
+        return self._folder
+
+    async def join(
+        self,
+        *,
+        state: Callable[[], State],
+        reload: Callable[[int], Awaitable[State]],
+        totals: Callable[[], State] = dict,
+    ) -> None:
         """Begin to answer other workers. To be called in the process that serves, before it reads its routes.
 
         ``state`` returns what this worker says of itself. ``reload`` takes over a generation, and returns
-        ``{"status": 200}``, or the status, ``error`` and ``models`` of a refusal.
+        ``{"status": 200}``, or the status, ``error`` and ``models`` of a refusal. ``totals`` returns what it counted
+        since it began.
         """
         self.id = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._state, self._reload = state, reload
+        self._state, self._reload, self._totals = state, reload, totals
         key = "\0".join((socket.gethostname(), str(os.getppid()), *self._of))
         self.group = self.id if self._alone else hashlib.sha256(key.encode()).hexdigest()[:12]
         if self._alone:
@@ -104,11 +121,17 @@ class Workers:
             with contextlib.suppress(OSError):
                 (folder / self.id).unlink()
             with contextlib.suppress(OSError):
+                if not _names_in(folder):
+                    forget(folder)
                 folder.rmdir()  # of the last one
 
     async def states(self, *, timeout_seconds: float) -> list[State]:
         """Return what each other worker says of itself; of one that does not answer, its id and ``problem``."""
         return await self._ask_others(lambda name: self._state_of(name, timeout_seconds))
+
+    async def totals(self, *, timeout_seconds: float) -> list[State]:
+        """Return the same, with what each counted as ``totals``."""
+        return await self._ask_others(lambda name: self._state_of(name, timeout_seconds, totals=True))
 
     async def reload(self, generation: int, *, timeout_seconds: float, answer_seconds: float) -> list[State]:
         """Make each other worker take over ``generation``; return how each answers ``reload``, with its ``id``.
@@ -123,10 +146,15 @@ class Workers:
         names = sorted(name for name in _names_in(self._folder) if name != self.id)
         return [answer for answer in await asyncio.gather(*map(ask, names)) if answer is not None]
 
-    async def _state_of(self, name: str, seconds: float) -> State | None:
+    async def _state_of(self, name: str, seconds: float, *, totals: bool = False) -> State | None:
         try:
-            async with asyncio.timeout(seconds), self._connected(name) as (reader, _):
-                return await _read(reader)
+            async with asyncio.timeout(seconds), self._connected(name) as (reader, writer):
+                state = await _read(reader)
+                if totals:
+                    writer.write(TOTALS)
+                    await writer.drain()
+                    state["totals"] = await _read(reader)
+                return state
         except (TimeoutError, NotAnswering):
             return {"id": name, "problem": "it does not answer"}
         except _Gone:
@@ -189,7 +217,10 @@ class Workers:
             writer.write(_line({"id": self.id, **self._state()}))
             await writer.drain()
             asked = await reader.readline()
-            if asked.strip().isdigit() and self._reload is not None:
+            if asked == TOTALS:
+                writer.write(_line(self._totals()))
+                await writer.drain()
+            elif asked.strip().isdigit() and self._reload is not None:
                 writer.write(_line(await self._reload(int(asked))))
                 await writer.drain()
         except (OSError, ValueError):

@@ -101,7 +101,7 @@ WHILE_STOPPED = "test_while_github_is_stopped_users_go_back_and_the_next_deploym
 T_ROLLBACK = "tests/operations/test_rollback.py"
 DISCOVERY, T_DISCOVERY = "bot/gateway/discovery.py", "tests/gateway/test_discovery.py"
 GATEWAY_ASGI, GATEWAY_PROTOCOL = "bot/gateway/asgi.py", "bot/gateway/protocol.py"
-T_TRAFFIC = "tests/gateway/test_traffic.py"
+T_TRAFFIC, T_METRICS = "tests/gateway/test_traffic.py", "tests/gateway/test_metrics.py"
 T_UPGRADE, T_LIMITS, T_ADDRESSES = (f"tests/gateway/test_{name}.py" for name in ("upgrade", "limits", "addresses"))
 T_TRIALS, T_SHARE_TRIAL = "tests/systems/test_trials_of_systems.py", "tests/share/test_share_trial.py"
 SCOPE, T_SCOPE = "bot/domain/scope.py", "tests/domain/test_scope.py"
@@ -1671,6 +1671,30 @@ MUTATIONS = (
         "(counter, counter.mark()) for counter in counters",
         "(counter, _NOTHING) for counter in counters",
         (f"{T_TRAFFIC}::test_a_version_that_stays_begins_anew_with_its_neighbour",),
+    ),
+    Mutation(
+        "traffic",
+        "numbers of a worker that ended stay in the sum",
+        "bot/gateway/totals.py",
+        "                    known.setdefault(ENDED, Totals()).take(before)\n",
+        "                    pass\n",
+        (f"{T_METRICS}::test_what_ended_processes_counted_stays_in_the_sum",),
+    ),
+    Mutation(
+        "traffic",
+        "an older reading takes nothing away",
+        "bot/gateway/totals.py",
+        "max(before, answered[process], key=lambda totals: totals.at)",
+        "answered[process]",
+        (f"{T_METRICS}::test_an_older_reading_takes_nothing_away",),
+    ),
+    Mutation(
+        "traffic",
+        "no more models have series than there may be",
+        "bot/gateway/metrics.py",
+        "frozenset(sorted(table.models)[:MOST_MODELS])",
+        "frozenset(table.models)",
+        (f"{T_METRICS}::test_no_more_models_have_series_than_there_may_be",),
     ),
     Mutation(
         "traffic",
