@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         def scene() -> Scene:
             if not running:
-                running.append(opened.enter_context(Scene()))
+                running.append(opened.enter_context(Scene(more=1)))
             return running[0]
 
         matrix = Matrix(

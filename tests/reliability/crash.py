@@ -90,7 +90,14 @@ def killed_at(
 def run(matrix: Matrix) -> Iterator[Point]:
     """Try every scenario, then the pairs."""
     scene = matrix.scene()
-    scenarios = [scenario for scenario in SCENARIOS if not matrix.sample or scenario.name in SAMPLE]
+    yield from kills(matrix, [scenario for scenario in SCENARIOS if not matrix.sample or scenario.name in SAMPLE])
+    if not matrix.sample and matrix.wants(PAIRS):
+        yield from pairs(matrix, scene, next(s for s in SCENARIOS if PAIRS.startswith(s.name)))
+
+
+def kills(matrix: Matrix, scenarios: Sequence[Scenario]) -> Iterator[Point]:
+    """Kill the verb of each scenario at each of its points, and recover."""
+    scene = matrix.scene()
     for scenario in scenarios:
         rows = f"{scenario.name}: calls", f"{scenario.name}: requests"
         if not any(map(matrix.wants, rows)):
@@ -108,8 +115,6 @@ def run(matrix: Matrix) -> Iterator[Point]:
         for row, found in zip(rows, (at_calls, at_requests), strict=True):
             for spot in matrix.mine(matrix.some(found)) if matrix.wants(row) else ():
                 yield Point(row, spot.name, one(scene, scenario, spot))
-    if not matrix.sample and matrix.wants(PAIRS):
-        yield from pairs(matrix, scene, next(s for s in SCENARIOS if PAIRS.startswith(s.name)))
 
 
 def one(scene: Scene, scenario: Scenario, spot: Spot) -> list[str]:

@@ -15,9 +15,9 @@ from bot.domain.bundled import bundle_in
 from bot.domain.desired import SECTIONS, Change
 from bot.domain.journal import Journal
 from bot.domain.marker import MARKER_FILE
-from bot.domain.plan import in_service, targets
+from bot.domain.plan import aimed_at, asked_for, serves, targets
 from bot.domain.record import DeploymentRecord, known_entries, run_of, verified_entries
-from bot.domain.release import Slot
+from bot.domain.release import Lane, Slot
 from bot.domain.retirement import spent_by
 from bot.domain.routes import RouteTable
 from bot.domain.scope import revert_branch
@@ -91,16 +91,13 @@ def _of_routes(scene: Scene, look: Look, allowed: Allowed) -> list[str]:
     for name, table in [("routes.json", written), *((f"gateway {n}", t) for n, t in enumerate(look.tables, 1))]:
         if table.generation > written.generation:
             problems.append(f"{name} is at generation {table.generation}, routes.json at {written.generation}")
-        for model, route in table.models.items():
-            live = route.live
-            if live is None:
-                continue
-            if live.version not in allowed.get(model, frozenset()):
-                problems.append(f"{name} routes {model} to {live.version}")
-            elif live.digest != scene.version(model, live.version).entry.digest:
-                problems.append(f"{name} routes {model} {live.version} to a foreign digest")
-            elif not any(scene.ledger.evidence_of(Slot.of("dev", model, "models"), live.digest)):
-                problems.append(f"{name} routes {model} to {live.version}, for which there is no evidence")
+        for model, target in [(model, target) for model, route in table.models.items() for target in route.answering]:
+            if target.version not in allowed.get(model, frozenset()):
+                problems.append(f"{name} routes {model} to {target.version}")
+            elif target.digest != scene.version(model, target.version).entry.digest:
+                problems.append(f"{name} routes {model} {target.version} to a foreign digest")
+            elif not any(scene.ledger.evidence_of(Slot.of("dev", model, "models"), target.digest)):
+                problems.append(f"{name} routes {model} to {target.version}, for which there is no evidence")
     return problems
 
 
@@ -116,9 +113,11 @@ def _of_bundles(scene: Scene, look: Look) -> list[str]:
         *((f"gateway {n}", t) for n, t in enumerate(look.tables, 1)),
     ]:
         lives = [table.route(model).live for model in BUNDLE]
-        versions = tuple(live.version for live in lives if live)
-        if versions and versions not in RELEASES:
-            problems.append(f"{name} routes a bundle to {versions}, which were never released together")
+        aims = [aimed_at(table.route(model), Lane.LIVE) for model in BUNDLE]
+        for served in (lives, aims):
+            versions = tuple(target.version for target in served if target)
+            if versions and versions not in RELEASES:
+                problems.append(f"{name} routes a bundle to {versions}, which were never released together")
     return problems
 
 
@@ -188,6 +187,15 @@ def done(scene: Scene, look: Look, ended: Ended) -> list[str]:
             problems.append(f"the alias {ENVIRONMENT} of {model} is at {look.aliases.get((model, ENVIRONMENT))}")
         if live and not any(a.model == model and a.version == live.version for a in look.answers):
             problems.append(f"nobody was answered by {model} {live.version}")
+        if route.canary is not None:
+            steps = [r for r in records if r.model == model and r.outcome == "rolling out" and r.rollout]
+            told = steps[-1] if steps else None
+            if told is None or not serves(route.canary.target, told.after):
+                problems.append(f"{model} {route.canary.target.version} is a canary, and no record says so")
+            elif told.rollout and told.rollout.percent != route.canary.percent:
+                problems.append(
+                    f"{model} is at {route.canary.percent} %, and {told.id} says {told.rollout.percent} %"
+                )
     problems += _of_telling(scene, look, records)
     if scene.model_repository.journal.read() is not None:
         problems.append("the journal is still open")
@@ -199,7 +207,7 @@ def _of_main(
 ) -> tuple[list[str], list[str]]:
     """Return how what is served differs from main without a good reason, and the models that differ with one."""
     wanted, problems, excused = scene.desired, [], []
-    serving = in_service(table, known_entries(records))
+    serving = asked_for(table, known_entries(records))
     quarantined = scene.ledger.quarantined()
     bundle = bundle_in(wanted.models, BUNDLE[-1], BUNDLE)
     reverts = {branch for branch, _ in look.pulls}

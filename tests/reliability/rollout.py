@@ -15,9 +15,10 @@ import yaml
 
 from bot.domain.record import DeploymentRecord
 from bot.domain.routes import Canary, Target
+from tests.reliability.crash import kills
 from tests.reliability.matrix import Matrix, Part, Point
-from tests.reliability.scenarios import ROLLBACK
-from tests.reliability.scene import STEP, Ended, Scene
+from tests.reliability.scenarios import ROLLBACK, Scenario, expect, served
+from tests.reliability.scene import BUNDLE, STEP, Ended, Scene
 
 STEPS = (10, 50, 100)
 ROLLOUT: Mapping[str, Any] = {
@@ -36,14 +37,15 @@ class Row:
 
 
 def run(matrix: Matrix) -> Iterator[Point]:
-    """Try each row once."""
+    """Try each row once, then kill each scenario at each of its points."""
     scene = matrix.scene()
-    for row in ROWS:
-        if matrix.wants(row.name) and (not matrix.sample or row.name in SAMPLED):
-            scene.seed = 0
-            scene.restore("empty", models=())
-            with stepping(scene):
+    with stepping(scene):
+        for row in ROWS:
+            if matrix.wants(row.name) and (not matrix.sample or row.name in SAMPLED):
+                scene.seed = 0
+                scene.restore("empty", models=())
                 yield Point(row.name, "as told", list(row.act(scene)))
+        yield from kills(matrix, [one for one in KILLED if not matrix.sample or one.name in SAMPLED])
 
 
 @contextlib.contextmanager
@@ -123,6 +125,204 @@ def _reverted(scene: Scene, percent: int) -> Iterator[str]:
     yield from _ended(scene.run(*DRIFT), 0)
 
 
+def _overtaken(scene: Scene, percent: int) -> Iterator[str]:
+    """Main asks for a third version: it takes the canary's place, from its own first step."""
+    yield from _begun(scene, percent)
+    scene.merge("churn", 5)
+    yield from _says(scene.deploy(), 0, "churn 5 answers 10 % of requests in dev, version 1 the others")
+    yield from _at(scene, 10, canary=5)
+    yield from _says(step(scene, 50), 0, "rolling out 50")
+    yield from _at(scene, 50, canary=5)
+    yield from _ended(scene.run(*DRIFT), 0)
+    yield from _ended(step(scene, 100), 0)
+    yield from _whole(scene, 5)
+
+
+def _step_is_refused(scene: Scene) -> Iterator[str]:
+    """A gateway refuses the reload: users get what was live, no digest is blamed, and it may begin anew."""
+    yield from _begun(scene)
+    scene.tell("refuse_step", gateway=2, model="churn", percent=50)
+    yield from _says(step(scene, 50), 1, "put back 50")
+    yield from _whole(scene, 1)
+    if scene.ledger.quarantined():
+        yield "a digest is in quarantine"
+    if not scene.look().pulls:
+        yield "no revert is open"
+    scene.tell("accept_reload", gateway=2)
+    yield from _ended(scene.deploy(), 0)
+    yield from _at(scene, 10)
+    ids = [record.rollout.id for record in _of_rollout(scene) if record.rollout]
+    if ids[-1] in ids[:-1]:
+        yield f"the second rollout has the id of the first: {ids}"
+    yield from _ended(step(scene, 50), 0)
+    yield from _ended(step(scene, 100), 0)
+    yield from _whole(scene, 2)
+    if scene.look().pulls:
+        yield f"the revert is open still: {scene.look().pulls}"
+
+
+def _cannot_be_switched(scene: Scene) -> Iterator[str]:
+    """A gateway takes no reload before the step: the rollout stays where it is, and the step can be made later."""
+    yield from _begun(scene)
+    scene.tell("refuse_step", gateway=2, model="churn", percent=10)
+    yield from _says(step(scene, 50), 1, "failed 50")
+    scene.tell("accept_reload", gateway=2)
+    yield from _at(scene, 10)
+    yield from _ended(step(scene, 50), 0)
+    yield from _at(scene, 50)
+
+
+def _wrong_in_the_middle(scene: Scene) -> Iterator[str]:
+    """The canary answers otherwise than it did when a step is proven: its digest is to blame, and it is gone."""
+    yield from _begun(scene)
+    target = scene.routes().route("churn").answering[1]
+    scene.tell("answer_wrong", number=2, model=target.triton_model, version=target.version)
+    yield from _says(step(scene, 50), 1, "put back 50")
+    yield from _whole(scene, 1)
+    if scene.version("churn", 2).entry.digest not in scene.ledger.quarantined():
+        yield "its digest is not in quarantine"
+    yield from _ended(scene.deploy(), 1)  # held
+    yield from _whole(scene, 1)
+
+
+def _triton_restarts(scene: Scene) -> Iterator[str]:
+    """A Triton comes up empty: the next deployment loads both versions, and changes no percent."""
+    yield from _begun(scene)
+    scene.tell("restart_triton", number=2)
+    yield from _says(scene.deploy(), 0, "loaded churn 2 on triton-2 again")
+    yield from _at(scene, 10, asked=False)
+    yield from _ended(scene.run(*DRIFT), 0)
+    scene.tell("restart_triton", number=1)
+    yield from _ended(step(scene, 50), 0)
+    yield from _at(scene, 50, asked=False)
+
+
+def _retired(scene: Scene) -> Iterator[str]:
+    """Main takes the model out of service: neither version answers."""
+    yield from _begun(scene)
+    scene.tell("ask_for", models=())
+    scene.merge("churn", None)
+    yield from _ended(scene.deploy(), 0)
+    if scene.routes().route("churn").answering:
+        yield f"the route is {scene.routes().route('churn')}"
+    yield from _ended(scene.run(*DRIFT), 0)
+
+
+def _slack_is_away(scene: Scene) -> Iterator[str]:
+    """The step holds, its message waits, and its record says so until it is delivered."""
+    yield from _begun(scene)
+    scene.tell("slack_fails")
+    yield from _says(step(scene, 50), 4, "rolling out 50")
+    yield from _at(scene, 50)
+    scene.tell("slack_works")
+    yield from _ended(scene.deploy(), 0)
+    newest = scene.deployments()[-1]
+    if newest.outcome != "rolling out" or not all(criterion.holds for criterion in newest.criteria):
+        yield f"the record tells {newest}"
+
+
+def _bundle(scene: Scene) -> Iterator[str]:
+    """All parts of a bundle go, and go back, together; a part that is the same in both has no canary."""
+    yield from _bundle_begun(scene)
+    yield from _ended(step(scene, 100, "tokens"), 0)
+    table = scene.routes()
+    lives = {model: route.live.version for model, route in table.models.items() if route.live}
+    if table.canaries or lives != {"tokens": 2, "ranks": 1, "fraud": 2}:
+        yield f"the routes are {table}"
+    yield from _ended(scene.run(*DRIFT), 0)
+
+
+def _bundle_rolled_back(scene: Scene) -> Iterator[str]:
+    yield from _bundle_begun(scene)
+    yield from _ended(scene.run("rollback", "tokens", "--env", "dev", "--now", "--reason", "worse"), 0)
+    table = scene.routes()
+    lives = {model: route.live.version for model, route in table.models.items() if route.live}
+    if table.canaries or lives != {"tokens": 1, "ranks": 1, "fraud": 1}:
+        yield f"the routes are {table}"
+    yield from _ended(scene.deploy(), 1)  # what main asks for is held
+    scene.merge_bundle(1, 1, 1)
+    yield from _ended(scene.deploy(), 0)
+    yield from _ended(scene.run(*DRIFT), 0)
+
+
+def _bundle_begun(scene: Scene) -> Iterator[str]:
+    scene.merge_bundle(1, 1, 1)
+    yield from _ended(scene.deploy(), 0)
+    scene.tell("ask_for", models=BUNDLE)
+    scene.merge_bundle(2, 1, 2)
+    yield from _says(scene.deploy(), 0, "fraud 2 answers 5 % of requests in dev, version 1 the others")
+    canaries = scene.routes().canaries
+    if {model: one.target.version for model, one in canaries.items()} != {"tokens": 2, "fraud": 2}:
+        yield f"canaries are {canaries}"
+    if len({(one.percent, one.key, one.salt) for one in canaries.values()}) != 1:
+        yield f"the parts divide otherwise: {canaries}"
+    for answer in sorted(scene.look().answers, key=str):
+        if answer.status != 200 or not answer.whole:
+            yield f"a user was told {answer}"
+    yield from _ended(scene.deploy(), 0)
+    if scene.routes().canaries != canaries:
+        yield f"a deployment changed {canaries} to {scene.routes().canaries}"
+    yield from _ended(scene.run(*DRIFT), 0)
+
+
+# --- kills ----------------------------------------------------------------------------------------------------------
+
+
+def _first_step(scene: Scene) -> None:
+    served(scene, "churn", 1)
+    scene.merge("churn", 2)
+
+
+def _at_10(scene: Scene) -> None:
+    _first_step(scene)
+    expect(scene.deploy(), 0)
+
+
+def _at_50(scene: Scene) -> None:
+    _at_10(scene)
+    expect(step(scene, 50), 0)
+
+
+def _reverted_at_50(scene: Scene) -> None:
+    _at_50(scene)
+    scene.merge("churn", 1, evidence=False)
+
+
+def _another_at_10(scene: Scene) -> None:
+    _at_10(scene)
+    scene.merge("churn", 5)
+
+
+def _bundle_at_5(scene: Scene) -> None:
+    scene.merge_bundle(1, 1, 1)
+    expect(scene.deploy(), 0)
+    scene.merge_bundle(2, 1, 2)
+    expect(scene.deploy(), 0)
+
+
+def _refuse_50(scene: Scene) -> None:
+    scene.tell("refuse_step", gateway=2, model="churn", percent=50)
+
+
+CHURN = {"churn": frozenset({1, 2})}
+TO_50, TO_100 = (STEP, "churn", "50"), (STEP, "churn", "100")
+KILLED = (
+    Scenario("rollout, first step", _first_step, CHURN),
+    Scenario("rollout, to 50 %", _at_10, CHURN, verb=TO_50),
+    Scenario("rollout, to 100 %", _at_50, CHURN, verb=TO_100),
+    Scenario("rollout, a step put back", _at_10, CHURN, verb=TO_50, faults=_refuse_50, codes=frozenset({1})),
+    Scenario("rollout, rollback --now at 50 %", _at_50, CHURN, verb=ROLLBACK),
+    Scenario("rollout, reverted at 50 %", _reverted_at_50, CHURN),
+    Scenario("rollout, another at 10 %", _another_at_10, {"churn": frozenset({1, 2, 5})}),
+    Scenario(
+        "rollout, a bundle to 100 %",
+        _bundle_at_5,
+        {"tokens": frozenset({1, 2}), "ranks": frozenset({1}), "fraud": frozenset({1, 2})},
+        verb=(STEP, "fraud", "100"),
+    ),
+)
+
+
 # --- what people do, and what is seen -----------------------------------------------------------------------------
 
 
@@ -145,17 +345,20 @@ def _begun(scene: Scene, percent: int = STEPS[0]) -> Iterator[str]:
     yield from _at(scene, percent)
 
 
-def _at(scene: Scene, percent: int) -> Iterator[str]:
-    """Look whether churn 2 answers this share beside 1, on every gateway, and both are loaded everywhere."""
+def _at(scene: Scene, percent: int, *, canary: int = 2, asked: bool = True) -> Iterator[str]:
+    """Look whether this canary of churn answers its share beside 1, on every gateway, and both are loaded everywhere.
+
+    ``asked``: what users were told meanwhile counts, too.
+    """
     route = scene.routes().route("churn")
-    live, canary = route.live, route.canary
-    if live is None or canary is None:
+    if route.live is None or route.canary is None:
         yield f"there is no canary: {route}"
         return
-    expected = Canary(canary.target, percent, "x-user-id", scene.version("churn", 2).entry.digest)
-    if (live.version, canary.target.version, canary) != (1, 2, expected):
+    target = route.canary.target
+    expected = Canary(target, percent, "x-user-id", scene.version("churn", canary).entry.digest)
+    if (route.live.version, target.version, route.canary) != (1, canary, expected):
         yield f"the route is {route}"
-    yield from _served(scene, {1, 2}, {live, canary.target})
+    yield from _served(scene, {1, canary} if asked else None, {route.live, target})
     if (alias := scene.look().aliases.get(("churn", "dev"))) != 1:
         yield f"the alias is at {alias}"
 
@@ -171,10 +374,12 @@ def _whole(scene: Scene, version: int) -> Iterator[str]:
         yield f"the alias is at {alias}"
 
 
-def _served(scene: Scene, versions: set[int], targets: set[Target]) -> Iterator[str]:
+def _served(scene: Scene, versions: set[int] | None, targets: set[Target]) -> Iterator[str]:
     scene.look(ask=False)  # while it was deployed, users had the versions before, too
     look, table = scene.look(), scene.routes()
     for answer in sorted(look.answers, key=str):
+        if versions is None:
+            break
         if answer.status != 200 or answer.version not in versions or not answer.whole:
             yield f"a user was told {answer}"
     for n, there in enumerate(look.tables, 1):
@@ -207,6 +412,16 @@ ROWS = (
     Row("rolled back at 50 %", lambda scene: _rolled_back(scene, 50)),
     Row("reverted on main at 10 %", lambda scene: _reverted(scene, 10)),
     Row("reverted on main at 50 %", lambda scene: _reverted(scene, 50)),
+    Row("another version at 10 %", lambda scene: _overtaken(scene, 10)),
+    Row("another version at 50 %", lambda scene: _overtaken(scene, 50)),
+    Row("a gateway refuses a step", _step_is_refused),
+    Row("a gateway cannot be switched", _cannot_be_switched),
+    Row("a canary that begins to answer wrong", _wrong_in_the_middle),
+    Row("a Triton restarts under a canary", _triton_restarts),
+    Row("retired under a canary", _retired),
+    Row("Slack is away at a step", _slack_is_away),
+    Row("a bundle goes through", _bundle),
+    Row("a bundle is rolled back", _bundle_rolled_back),
 )
-SAMPLED = ("a canary goes through",)
-PART = Part("rollout", "canaries that go through, and everything that ends one", run)
+SAMPLED = ("a canary goes through", "rollout, to 50 %")
+PART = Part("rollout", "canaries that go through, and everything that ends one; kills at every point of a step", run)

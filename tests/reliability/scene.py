@@ -647,7 +647,9 @@ def step(argv: Sequence[str]) -> int:
 
     _, model, percent, _, root = argv
     try:
-        with Context("deploy", root, False, ENVIRONMENT, None).platform(ENVIRONMENT, lenient=True) as platform:
+        with Context("deploy", root, json=False, environment=ENVIRONMENT).platform(
+            ENVIRONMENT, lenient=True
+        ) as platform:
             records = platform.ledger.deployments()
             now = under_way(platform.share.routes.read(ENVIRONMENT), records, model)
             done = advance(platform, model, int(percent), rollout=now.id if now else "", say=print)

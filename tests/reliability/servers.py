@@ -389,6 +389,10 @@ class Servers:
         """Start a Triton anew: it has loaded nothing."""
         self.tritons[number - 1].restart()
 
+    async def do_answer_wrong(self, number: int, model: str, version: int) -> None:
+        """Have a version answer another number on one Triton."""
+        self.tritons[number - 1].answer_wrong(model, version)
+
     async def do_restart_gateways(self) -> None:
         """Start them anew; whoever asks one that is down or starting is told so, which counts for nothing."""
         asked_for, self.asked_for = self.asked_for, ()
@@ -409,6 +413,16 @@ class Servers:
             newest = max((self.state / "routes").iterdir())
             answering = RouteTable.from_json(newest.read_text()).route(model).answering
             return version in [target.version for target in answering]
+
+        self.trap.faults[f"gateway-{gateway} POST /reload"] = refuses
+
+    async def do_refuse_step(self, gateway: int, model: str, percent: int) -> None:
+        """Have one gateway refuse each reload while a canary answers this percent, by the routes in force."""
+
+        def refuses() -> bool:
+            newest = max((self.state / "routes").iterdir())
+            canary = RouteTable.from_json(newest.read_text()).route(model).canary
+            return canary is not None and canary.percent == percent
 
         self.trap.faults[f"gateway-{gateway} POST /reload"] = refuses
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SAMPLED = ("bundles", "crash", "errors", "lost", "overtaken", "sequences")
+SAMPLED = ("bundles", "crash", "errors", "lost", "overtaken", "rollout", "sequences")
 
 
 @pytest.mark.timeout(600)

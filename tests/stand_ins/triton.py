@@ -127,6 +127,11 @@ class StandInTriton:
             self._loaded.setdefault(model, {})[version] = replace(one, stamp=now)
         self._said = dict(state.said) if state else {}
 
+    def answer_wrong(self, model: str, version: int) -> None:
+        """Have a version answer another number from now on, as one whose memory is damaged."""
+        one = self._loaded[model][version]
+        self._loaded[model][version] = replace(one, offsets=tuple(offset + 1 for offset in one.offsets))
+
     def ready(self, model: str, version: int) -> bool:
         return version in self._loaded.get(model, {})
 

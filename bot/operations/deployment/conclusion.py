@@ -25,7 +25,7 @@ from bot.domain.release import Release
 from bot.domain.retirement import last_left
 from bot.domain.routes import RouteTable, Target
 from bot.domain.scope import revert_branch
-from bot.domain.stage import CutOff, Fault, fault, git_must_follow, outcome, problem_of, should_quarantine
+from bot.domain.stage import CutOff, Fault, Switched, fault, git_must_follow, outcome, problem_of, should_quarantine
 from bot.operations.attempts import attempted, reported
 from bot.operations.deployment.item import Item
 from bot.operations.deployment.run import Run
@@ -208,6 +208,8 @@ def _judge(run: Run, item: Item, current: RouteTable, *, speaks: bool) -> _Judge
     if serves(_serving(current, change), change.after):
         if change.before is not None and undoes(run.of(change.slot), change):
             _quarantine(run, item, blamed(change.slot, change.before, change.left), _was_rolled_back(change))
+        _withdraw_the_revert_of(run, change)
+    elif item.is_step and isinstance(item.stage, Switched):
         _withdraw_the_revert_of(run, change)
     elif speaks and git_must_follow(item.stage) and change.after is not None and not run.goes_back(change):
         problem = problem_of(item.stage)
