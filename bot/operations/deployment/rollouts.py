@@ -108,7 +108,8 @@ def ended_by_failure(items: Sequence[Item], before: RouteTable) -> list[Item]:
         for item in items
         if isinstance(item.stage, Failed)
         and item.rollout is not None
-        and before.route(item.change.model).canary is not None
+        and (canary := before.route(item.change.model).canary) is not None
+        and serves(canary.target, item.change.after)
     ]
     bad = [item for item in failed if git_must_follow(item.stage)]
     places = {place_of(item.change) or item.id for item in bad}
