@@ -280,6 +280,12 @@ class Triton(_Part):
         pattern=r"^[^\s/]+:[0-9]+$",
         description="host:port of its HTTP endpoint: golden requests then go there too, as gateways send them",
     )
+    metrics: str | None = Field(
+        default=None,
+        pattern=r"^[^\s/]+:[0-9]+$",
+        description="host:port of its metrics (--metrics-port): they say how much memory is used, and whether a "
+        "version has room",
+    )
     control_key_env: EnvironmentVariable | None = Field(
         default=None,
         description="variable that holds the value of promobot-control, which --grpc-restricted-protocol asks for",
@@ -311,7 +317,7 @@ class Triton(_Part):
         """Return the one server of these that has this address."""
         there = {
             wire: f"{_in_url(address)}:{named.rpartition(':')[2]}"
-            for wire, named in (("grpc", self.grpc), ("http", self.http))
+            for wire, named in (("grpc", self.grpc), ("http", self.http), ("metrics", self.metrics))
             if named is not None
         }
         # The certificate is for the name that all of them share, not for each address.

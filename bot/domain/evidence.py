@@ -17,6 +17,7 @@ from bot.domain.bundle import ONLY_WHERE_GIVEN, Bundle, digest_of, is_not_given
 from bot.domain.desired import Change, Entry, Section
 from bot.domain.evaluation import Evaluation
 from bot.domain.gate import Gate
+from bot.domain.memory import Memory
 from bot.domain.metrics import Origin
 from bot.domain.release import Release, Slot
 
@@ -168,6 +169,18 @@ class CheckResult(BaseModel):
         exclude_if=is_not_given,
         json_schema_extra=ONLY_WHERE_GIVEN,
     )
+    memory: Memory | None = Field(
+        default=None,
+        description="of triton: what loading took on staging, where its metrics are known",
+        exclude_if=is_not_given,
+        json_schema_extra=ONLY_WHERE_GIVEN,
+    )
+    memory_in_service: Memory | None = Field(
+        default=None,
+        description="of triton: what loading the version in service took when it was checked",
+        exclude_if=is_not_given,
+        json_schema_extra=ONLY_WHERE_GIVEN,
+    )
 
     @property
     def slot(self) -> Slot:
@@ -302,6 +315,11 @@ class Evidence(BaseModel):
     def evaluation(self) -> Evaluation | None:
         """The measurement on the evaluation set; None where nothing was measured."""
         return next((result.evaluation for result in self.checks if result.evaluation is not None), None)
+
+    @property
+    def memory(self) -> Memory | None:
+        """What loading took on staging; None where it was not measured."""
+        return next((result.memory for result in self.checks if result.memory is not None), None)
 
     @property
     def champion(self) -> Entry | None:

@@ -9,13 +9,16 @@ from typing import Literal
 from bot.domain.desired import Change
 from bot.domain.release import Release, Slot
 
-Cause = Literal["quarantine", "settings", "freeze", "evidence", "base", "bundle", "entry gone", "retired before"]
+Cause = Literal[
+    "quarantine", "settings", "freeze", "evidence", "base", "bundle", "room", "entry gone", "retired before"
+]
 """
 quarantine      the digest failed here before, or a person put it there
 settings        the environment file has a mistake, so its rules are not known
 freeze          the environment file has a freeze
 evidence        there is none, or it is red, revoked or expired
 base            the version in service or the rules changed since the checks, and the change no longer passes
+room            a Triton has no room for it beside what is loaded there
 bundle          a part of its bundle is held, or has no entry
 entry gone      the entry is gone, and the file does not say that the model is to leave service
 retired before  the file's mark was carried out already, and a person brought the model back

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -35,6 +35,7 @@ from bot.domain.evidence import (
 )
 from bot.domain.gate import Gate, GateResult, judge
 from bot.domain.golden import Recorder
+from bot.domain.memory import Memory
 from bot.domain.metrics import Measured
 from bot.domain.model_config import DECOUPLED
 from bot.domain.names import short
@@ -48,6 +49,7 @@ from bot.domain.signature import differences as signature_differences
 from bot.domain.smoke import Answered, SmokeCase, SmokeCases, Tensor, differences, shown
 from bot.errors import InvalidInput, NotAllowed, NotRegistered, OtherBytes, OutsideError, Refused, Rejected
 from bot.operations import cases
+from bot.operations.memory import Meter, memory_of
 from bot.operations.package_rules import rule_findings
 from bot.operations.progress import progress
 from bot.platform import Platform
@@ -108,6 +110,8 @@ def run_check(platform: Platform, name: CheckName, change: Change, entry: Entry,
         evaluation=seen.evaluation,
         bundle=change.bundle,
         cases=tuple(seen.cases),
+        memory=seen.memory,
+        memory_in_service=seen.memory_in_service,
     )
 
 
@@ -221,6 +225,8 @@ class _Seen:
     judged: list[JudgedMetric] = field(default_factory=list)
     cases: list[AskedCase] = field(default_factory=list)
     evaluation: Evaluation | None = None
+    memory: Memory | None = None
+    memory_in_service: Memory | None = None
 
 
 def _in_service(platform: Platform, change: Change, champion: Entry) -> tuple[RegisteredVersion, PackageContents]:
@@ -284,9 +290,14 @@ def _check(
     if name == "behaviour":
         _measure(platform, gate, registered, contents, change, entry, on_staging, seen)
         return
-    with on_staging_triton(platform, change.model, registered, contents, on_staging, change.bundle) as triton:
+    meter = Meter() if name == "triton" and platform.settings.staging.triton.metrics else None
+    with on_staging_triton(platform, change.model, registered, contents, on_staging, change.bundle, meter) as triton:
         seen.findings.append(_finding("loads", True, f"READY as {on_staging} on {triton.name}"))
         if name == "triton":
+            if meter is not None:
+                seen.memory, champion = meter.memory, change.champion
+                if champion is not None:
+                    seen.memory_in_service = memory_of(platform.ledger, change.slot.live, champion)
             seen.findings += _agreement(registry, registered, contents, triton, on_staging)
             return
         smoke, spool = _smoke_cases(contents, registered), Spool()
@@ -664,8 +675,11 @@ def on_staging_triton(
     contents: PackageContents,
     name: str,
     bundle: Bundle | None,
+    meter: Meter | None = None,
 ) -> Iterator[TritonServer]:
     """Load the version on the staging Triton under a name of its own; leave staging as it was found.
+
+    ``meter`` measures what the load takes.
 
     Where it asks other models, the parts of ``bundle`` before it are loaded first, each under a name that ends the
     same, and taken off last.
@@ -682,7 +696,7 @@ def on_staging_triton(
                 before.enter_context(_loaded(platform, of_part, its, target.triton_model, its_config))
                 parts[part.model] = target
         placed = _placed(config, registered.version, parts, model)
-        yield before.enter_context(_loaded(platform, registered, contents, name, placed))
+        yield before.enter_context(_loaded(platform, registered, contents, name, placed, meter))
 
 
 def _placed(config: str, version: int, parts: Mapping[str, Target], model: str) -> str:
@@ -706,7 +720,12 @@ def _see_that_a_part_may_be_loaded(platform: Platform, part: Part, contents: Pac
 
 @contextmanager
 def _loaded(
-    platform: Platform, registered: RegisteredVersion, contents: PackageContents, name: str, config: str
+    platform: Platform,
+    registered: RegisteredVersion,
+    contents: PackageContents,
+    name: str,
+    config: str,
+    meter: Meter | None = None,
 ) -> Iterator[TritonServer]:
     """Load the version with this configuration, and take it off again."""
     seconds, package = platform.settings.deadlines.load_seconds, contents.package
@@ -717,15 +736,29 @@ def _loaded(
     try:
         _bring(share, platform.registry, registered, package, name)
         share.models.write_config(name, render_config(config, versions=[registered.version]))
-        TritonControl(triton, nobody_else_writes).load(name, timeout_seconds=seconds)
-        for state in triton.wait_ready([(name, registered.version)], timeout_seconds=seconds):
-            raise Rejected(f"{name} {state.version} is {state.state} {state.reason}", system=f"Triton {triton.name}")
+        with _measured(share, triton, name, registered.version, meter):
+            TritonControl(triton, nobody_else_writes).load(name, timeout_seconds=seconds)
+            for state in triton.wait_ready([(name, registered.version)], timeout_seconds=seconds):
+                said = f"{name} {state.version} is {state.state} {state.reason}"
+                raise Rejected(said, system=f"Triton {triton.name}")
         yield triton
     finally:
         # The model is still in memory, and a Triton needs seconds to free it. Only the next check under this name
         # waits for that.
         TritonControl(triton, nobody_else_writes).unload(name)
         share.models.remove(name)
+
+
+@contextmanager
+def _measured(
+    share: StagingRepository, triton: TritonServer, name: str, version: int, meter: Meter | None
+) -> Iterator[None]:
+    """Measure the load in this block; where memory is measured at all, loads come one after another."""
+    if triton.metrics is None:
+        yield
+        return
+    with share.at_work.alone("loading"), meter.measuring(triton, name, version) if meter else nullcontext():
+        yield
 
 
 def _bring(

@@ -29,6 +29,7 @@ from bot.platform import Platform
 from bot.platform import each as servers_of
 from bot.records.ledger import Store
 from bot.render.deployment import unknown_workers
+from bot.render.memory import free
 from bot.settings import Environment, GatewayEndpoint, Slack, Triton, Tritons, secret_variables
 from bot.share import ModelRepository, StagingRepository, trial_name
 
@@ -310,6 +311,8 @@ def _triton(platform: Platform, named: Triton, share: ModelRepository | StagingR
         if named.http is not None:
             server.try_http()
         said = f"version {version}, loads on command, {sum(state.ready for state in index)} model versions READY"
+        if named.metrics is not None:
+            said += f", {free(server.memory())}"
         with ExitStack() as stack:
             try:
                 # Triton may not see new folders there yet.

@@ -35,7 +35,8 @@ class MainAsks:
 
 
 def what_main_asks(platform: Platform, *, within_seconds: float | None = None) -> MainAsks:
-    """Return what main asks for, and what of it a deployment would refuse right now. Asks no Triton and no gateway.
+    """Return what main asks for, and what of it a deployment would refuse right now. Asks no gateway, and
+    no Triton but for room.
 
     A hold's ``since`` is that of its cause: main may ask for the change since later. Raises why main, the share or
     the records cannot be read; a main that does not answer ``within_seconds`` is one that cannot be read.

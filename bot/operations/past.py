@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,7 @@ from bot.platform import Platform
 
 if TYPE_CHECKING:
     from bot.systems.mlflow import Registry
+    from bot.systems.triton.server import TritonServer
 
 Known = TypeVar("Known")
 
@@ -43,6 +44,10 @@ class Past:
     def registry(self) -> Registry:
         """The model registry; opened by the first step that needs it."""
         return self.platform.registry
+
+    def tritons(self) -> Sequence[TritonServer]:
+        """Return every Triton that serves, to look at; raises Unavailable where DNS does not answer."""
+        return self.platform.serving(reads_only=True).tritons
 
     @property
     def quarantined(self) -> Quarantined:

@@ -13,6 +13,7 @@ from bot.domain.nearest import nearest_number
 from bot.domain.retirement import is_removal
 from bot.domain.settings_diff import SettingsChange
 from bot.render import leaving as leaving_words
+from bot.render import memory as memory_words
 from bot.render.again import run_again
 from bot.render.cases import NO_CASES, CaseWords
 from bot.render.cases import held as cases_held
@@ -409,6 +410,8 @@ def _entry(change: Change, results: Sequence[CheckResult], others: Sequence[Own]
     text = f"### {escape(_named(change))}{digest}\n\n" + table(("", "check", "found"), rows) + also
     smoke, behaviour = by_name.get("smoke"), by_name.get("behaviour")
     parts = [text, measured(behaviour) if behaviour else "", _behaviour(smoke) if smoke else ""]
+    if loaded := by_name.get("triton"):
+        parts.append(memory_words.taken(loaded.memory, loaded.memory_in_service))
     return "\n\n".join(part for part in parts if part)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bot.domain.names import short
 from bot.render import evaluation as evaluation_words
+from bot.render import memory as memory_words
 from bot.render import metrics as metric_words
 from bot.render.deployment import checked_in
 from bot.render.terminal import grid, versions
@@ -118,6 +119,7 @@ def _evidence(one: Evidence, at: datetime, number: int) -> list[str]:
     lines += [f"  ✗ {problem}" for problem in one.problems]
     lines += [f"  ✗ {problem.what}: {problem.detail}" for check in one.checks for problem in check.problems]
     if number == 0:
+        lines += [f"  loading took {memory_words.in_words(one.memory)}"] if one.memory else []
         lines += [f"  {j.metric}: {metric_words.judged(j)}" for check in one.checks for j in check.judged]
         lines += [f"  {line}" for line in (evaluation_words.lines(one.evaluation) if one.evaluation else ())]
     return lines

@@ -13,6 +13,7 @@ from bot.domain.record import CRITERIA, DeploymentRecord
 from bot.domain.scope import revert_branch
 from bot.render import doctor as doctor_words
 from bot.render import evaluation as evaluation_words
+from bot.render import memory as memory_words
 from bot.render import metrics as metric_words
 from bot.render import proposal as proposal_words
 from bot.render import shadow as shadow_words
@@ -501,6 +502,7 @@ def evidence_in_full(found: Found) -> str:
             *_results(one.checks),
             *(f"{judged.metric}: {metric_words.judged(judged)}" for check in one.checks for judged in check.judged),
             *(evaluation_words.lines(one.evaluation) if one.evaluation else ()),
+            *([f"loading took {memory_words.in_words(one.memory)}"] if one.memory else []),
             *kept_answers(one.answers),
         ]
         parts.append("\n".join(lines))

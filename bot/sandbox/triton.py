@@ -10,7 +10,15 @@ from bot.sandbox.environments import Environment
 from bot.sandbox.processes import HOST, Part
 
 
-def part(name: str, *, environment: Environment, model_repository: Path, http_port: int, grpc_port: int) -> Part:
+def part(
+    name: str,
+    *,
+    environment: Environment,
+    model_repository: Path,
+    http_port: int,
+    grpc_port: int,
+    metrics_port: int | None = None,
+) -> Part:
     """Return the server that serves what is loaded from ``model_repository``, which must exist."""
     server = environments.triton_server(environment)
     command = (
@@ -25,8 +33,7 @@ def part(name: str, *, environment: Environment, model_repository: Path, http_po
         "--strict-readiness=true",
         # Packages say all of it. Completing costs a start of the backend more: more than half the time of a load.
         "--disable-auto-complete-config",
-        # Metrics would need one more port, look for GPUs for a second at the end, and nobody reads them here.
-        "--allow-metrics=false",
+        *_metrics(metrics_port),
         "--log-verbose=0",
     )
     variables = {
@@ -40,3 +47,10 @@ def part(name: str, *, environment: Environment, model_repository: Path, http_po
         "ORT_DISABLE_TELEMETRY": "1",
     }
     return Part(name=name, command=command, port=http_port, ready_path="/v2/health/ready", variables=variables)
+
+
+def _metrics(port: int | None) -> tuple[str, ...]:
+    if port is None:
+        # They would need one more port, and look for GPUs for a second at the end.
+        return ("--allow-metrics=false",)
+    return (f"--metrics-address={HOST}", f"--metrics-port={port}")

@@ -36,6 +36,21 @@ class AtWork(Part):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Wait until nobody else does this, and let nobody else begin until the block ends or the process does."""
+        path = self._path(what)
+        with self._errors(f"wait until nobody else is at work on {what}"):
+            self._make_folders()
+            make_folder(path.parent)
+            # It stays: were it removed, one who waits for it and one who comes later would hold two files.
+            opened = path.open("a")
+        with opened:
+            with self._errors(f"wait until nobody else is at work on {what}"):
+                open_to_readers(opened.fileno(), path.parent)
+                fcntl.flock(opened, fcntl.LOCK_EX)
+            yield
+
     def is_held(self, name: str) -> bool:
         """Whether a living process holds the name, also a thread of this one."""
         path = self._path(name)

@@ -45,7 +45,22 @@ def admit_all(past: Past, changes: Sequence[Change]) -> dict[Change, Admission]:
     """Decide on each change, in their order. Where a part of a bundle is held, all of it is."""
     limit = past.settings.concurrency.models
     decided = map_concurrent(changes, lambda change: admit(past, change), limit=limit)
-    return _held_together(dict(zip(changes, decided, strict=True)))
+    return _held_together(_held_for_room(past, dict(zip(changes, decided, strict=True))))
+
+
+def _held_for_room(past: Past, admitted: dict[Change, Admission]) -> dict[Change, Admission]:
+    """Hold what no Triton has room for; only what was measured is known to have none."""
+    measured = {
+        change: one.evidence
+        for change, one in admitted.items()
+        if one.held is None and one.evidence is not None and one.evidence.memory is not None
+    }
+    if not measured:
+        return admitted
+    # Imported where something was measured: most looks, and every way back, need no room.
+    from bot.operations.deployment.room import without_room
+
+    return admitted | {change: Admission(hold) for change, hold in without_room(past, measured).items()}
 
 
 def _held_together(admitted: dict[Change, Admission]) -> dict[Change, Admission]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
@@ -59,6 +59,10 @@ class Run(Past):
     def gather(self, servers: Iterable[System], ask: Callable[[System], Answer]) -> list[Heard[System, Answer]]:
         """Ask these servers, as many at a time as the settings say; return each with its answer, or its error."""
         return gather(servers, ask, limit=self.settings.concurrency.servers)
+
+    def tritons(self) -> Sequence[TritonServer]:
+        """Return every Triton that the run works on."""
+        return self.systems.tritons
 
     def triton(self, server: TritonServer) -> TritonControl:
         """Return what loads and unloads on this Triton, as long as the lease is held."""

@@ -27,6 +27,7 @@ from google.protobuf import text_format
 
 from bot import trust
 from bot.domain import binary
+from bot.domain.memory import Reading, reading_of
 from bot.domain.packed import RawTensor, check
 from bot.domain.signature import Signature, TensorSpec
 from bot.domain.smoke import Tensor
@@ -143,7 +144,7 @@ class TritonServer:
         self._control = ((CONTROL_HEADER, control_key),) if control_key else ()
         self._open = partial(_Connection, triton.grpc, options=_channel(triton), credentials=_credentials(triton))
         self._client = self._open()
-        self.http = triton.http
+        self.http, self.metrics = triton.http, triton.metrics
         self._where = (triton.host, int(triton.grpc.rpartition(":")[2]))
         self._has_tls, self._tls_name = triton.grpc_tls, triton.grpc_tls_name or triton.host
         self._http_client: httpx.Client | None = None
@@ -181,6 +182,31 @@ class TritonServer:
         with self._asking("read the index") as calls:
             request = service.RepositoryIndexRequest()
             return calls.RepositoryIndex(request, timeout=self._request_seconds, metadata=self._control).models
+
+    @retry
+    def memory(self) -> Reading:
+        """Return what its metrics say of memory; ``metrics`` must be set. Raises Unavailable or Rejected."""
+        import httpx
+
+        doing, system = "could not read its metrics", f"Triton {self.name} ({self.metrics})"
+        step = "Compare the Triton's metrics with its --metrics-port, and see that --allow-metrics is not false."
+        try:
+            # No proxy, and no certificates, as for its HTTP.
+            url, behind_tls = f"http://{self.metrics}/metrics", False
+            reply = httpx.get(url, timeout=self._request_seconds, trust_env=False, verify=behind_tls)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"{doing}: {reason(error)}", system=system, next_step=step) from error
+        if reply.status_code != 200:
+            raise Rejected(f"{doing}: HTTP {reply.status_code}", system=system, next_step=step)
+        return reading_of(reply.text)
+
+    @retry
+    def memory_told_of(self, model: str, version: int) -> list[tuple[str, int, int]]:
+        """Return what its backend says that this version takes, as (kind, id, bytes); most backends say nothing."""
+        with self._asking(f"read the statistics of {model} {version}") as calls:
+            request = service.ModelStatisticsRequest(name=model, version=str(version))
+            answer = calls.ModelStatistics(request, timeout=self._request_seconds)
+        return [(one.type, one.id, one.byte_size) for stats in answer.model_stats for one in stats.memory_usage]
 
     @retry
     def try_http(self) -> None:
