@@ -96,6 +96,8 @@ LAYERS = {
     "bot.cli": layer("boundary commands domain errors exit_codes log_options logs output"),
     "bot.arguments": layer("domain"),
     # What every door calls; an operation knows nothing of doors.
+    # What the services tell monitors.
+    "bot.metrics": layer("domain errors extras", "prometheus_client"),
     "bot.requests": layer("errors exit_codes operations records.ledger render settings", for_types="domain platform"),
     "bot.results": layer(pure=True),
     "bot.output": layer("exit_codes operations.progress redaction render", "pydantic"),
@@ -200,7 +202,7 @@ LAYERS = {
     ),
     # Bolt and what carries it. What is said to Slack goes through the adapter, as everywhere.
     "bot.slack": layer(
-        "concurrency credentials domain environment_files errors redaction requests settings slack records "
+        "concurrency credentials domain environment_files errors metrics redaction requests settings slack records "
         "systems.slack operations platform share render",
         "slack_bolt slack_sdk fastapi starlette uvicorn pydantic yaml",
         for_types="systems.git systems.github",

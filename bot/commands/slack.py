@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ class Arguments:
     state: str | None
     follow: float
     drift: float
+    metrics_port: int | None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--http", type=options.port, metavar="PORT", help="take what Slack sends to /slack/events")
     how.add_argument("--socket", action="store_true", help="connect to Slack by Socket Mode; nothing listens")
     how.add_argument("--once", action="store_true", help="do what is in the inbox, and return")
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="with --http (default: 127.0.0.1)")
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on (default: 127.0.0.1)")
     parser.add_argument(
         "--state", metavar="DIR", help="where the inbox is, shared by replicas (default: slack/ in the record store)"
     )
@@ -51,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how often to look as deep as `promobot drift` for what waits for somebody; 0: never (default: 3600)",
     )
+    parser.add_argument(
+        "--metrics-port", type=options.port, metavar="PORT", help="serve metrics for Prometheus there, at ADDRESS too"
+    )
 
 
 def run(arguments: Arguments, context: Context) -> Answer:
@@ -66,10 +71,14 @@ def run(arguments: Arguments, context: Context) -> Answer:
     )
     if arguments.once:
         service.worker.once()
-    elif arguments.socket:
-        service.serve_socket()
-    elif arguments.http is None or not service.serve(host=arguments.host, port=arguments.http):
-        return Answer(ServiceEnded(False), "the service did not start", ExitCode.FAILED)
+        return Answer(ServiceEnded(True), "stopped")
+    with ExitStack() as serving:
+        if arguments.metrics_port is not None:
+            serving.enter_context(service.worker.metrics.served(host=arguments.host, port=arguments.metrics_port))
+        if arguments.socket:
+            service.serve_socket()
+        elif arguments.http is None or not service.serve(host=arguments.host, port=arguments.http):
+            return Answer(ServiceEnded(False), "the service did not start", ExitCode.FAILED)
     return Answer(ServiceEnded(True), "stopped")
 
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from bot.domain.message import Message
+from bot.metrics import ServiceMetrics
 from bot.operations.drift import deepened
 from bot.operations.silence import note_look
 from bot.operations.status import Status, looked
@@ -66,11 +67,11 @@ class Drifted:
         return cls(tuple(one.cut for one in found[:_SHOWN]), len(found))
 
 
-def attend(platform: Platform, *, deep: bool) -> bool:
+def attend(platform: Platform, *, deep: bool, metrics: ServiceMetrics | None = None) -> bool:
     """Bring the environment's message up to date; return whether something has drifted.
 
     ``deep`` looks as ``drift`` does, unless a deployment is under way, which moves things. Between deep looks, what
-    the last one found stands: it is kept in the message.
+    the last one found stands: it is kept in the message. ``metrics`` receive what either look found.
 
     Raises what GitHub, Slack, the share or the records raise: then nothing is known, and the message stays.
     """
@@ -83,6 +84,10 @@ def attend(platform: Platform, *, deep: bool) -> bool:
     if deep and found.underway_since is None:
         found = deepened(platform, look)
         drifted = Drifted.of(_drifted(found))
+        if metrics is not None:
+            metrics.drifted(found.environment, drifted.count)
+    if metrics is not None:
+        metrics.differences(found.environment, (one.kind for one in look.found.differences), held=len(found.held))
     now = datetime.now(UTC)
     waiting = what_waits(found, now=now)
     began = datetime.fromisoformat(open_.facts["began"]) if open_ is not None else now

@@ -20,6 +20,7 @@ from bot.domain.promotion import Metric, Part, Promotion, progress_of, progress_
 from bot.domain.release import Slot
 from bot.domain.scope import asks_for_release, fingerprint, scope_of
 from bot.errors import InvalidInput, OutsideError, PromobotError, Unavailable
+from bot.metrics import ServiceMetrics
 from bot.operations import Say
 from bot.operations.holding import MainAsks, what_main_asks, what_was_asked
 from bot.operations.observe import underway
@@ -53,11 +54,11 @@ class Away:
         return words.github_away(self.since, refuses=self.refuses)
 
 
-def follow(platform: Platform, *, say: Say) -> None:
+def follow(platform: Platform, *, say: Say, metrics: ServiceMetrics | None = None) -> None:
     """Bring every promotion's message up to date; raise where Slack or the records do not answer.
 
     Without GitHub, the messages still follow the records and the share. Facts that only GitHub knows stay as they
-    were, and the message says since when GitHub is away.
+    were, and the message says since when GitHub is away. ``metrics`` receive the records and the outbox.
     """
     slack = platform.slack
     posted = _posted(slack, platform.environment)
@@ -71,6 +72,9 @@ def follow(platform: Platform, *, say: Say) -> None:
         promotions, away = _told_of(posted), _away(posted, error)
     ledger = platform.ledger
     records, deploying = ledger.deployments(), _underway(platform)
+    if metrics is not None:
+        metrics.deployments(platform.environment, records)
+        metrics.outbox(platform.environment, len(platform.share.outbox.read()))
     # Asked once a round, and only where something is merged: it takes Git.
     asked = _asked(platform, say) if any(one.state == "merged" for one in promotions) else None
     presumed = _presumed(platform, ledger, promotions, posted, say) if asked is None and away is not None else None

@@ -16,6 +16,7 @@ from functools import partial
 
 from bot.concurrency import pool
 from bot.errors import PromobotError, Rejected
+from bot.metrics import ServiceMetrics
 from bot.platform import Platform
 from bot.render import slack as words
 from bot.settings import Environment
@@ -57,8 +58,10 @@ class Worker:
         *,
         follow_seconds: float = FOLLOW_SECONDS,
         drift_seconds: float = DRIFT_SECONDS,
+        metrics: ServiceMetrics | None = None,
     ) -> None:
         """``drift_seconds``: how often is looked as deep as ``drift`` does; 0 for never."""
+        self.metrics = metrics or ServiceMetrics("slack")
         self._inbox, self._doing, self._settings, self._opened = inbox, doing, settings, open_platform
         self._follow_seconds, self._drift_seconds = follow_seconds, drift_seconds
         self._drift_due: dict[str, float] = {}
@@ -143,10 +146,13 @@ class Worker:
                 with self._inbox.claim(f"follow-{settings.environment}") as mine:
                     if mine:
                         with self._opened(settings) as platform:
-                            follow(platform, say=log.info)
+                            follow(platform, say=log.info, metrics=self.metrics)
+                        self.metrics.looked(settings.environment)
             except (PromobotError, OSError) as error:
+                self.metrics.look_failed(settings.environment)
                 log.warning("%s: %s", settings.environment, error)
             except Exception:
+                self.metrics.look_failed(settings.environment)
                 log.exception("%s: its promotions could not be followed", settings.environment)
 
     def _attend(self) -> None:
@@ -165,8 +171,10 @@ class Worker:
             try:
                 self._attend_to(settings, now=now)
             except (PromobotError, OSError) as error:
+                self.metrics.look_failed(settings.environment)
                 log.warning("%s: what waits there is not known: %s", settings.environment, error)
             except Exception:
+                self.metrics.look_failed(settings.environment)
                 log.exception("%s: what waits there could not be told", settings.environment)
 
     def _attend_to(self, settings: Environment, *, now: float) -> None:
@@ -180,7 +188,7 @@ class Worker:
             if deep:  # also where it fails: a share that is away is not read again at once
                 self._drift_due[name] = now + self._drift_seconds
             with self._opened(settings) as platform:
-                drifted = attend(platform, deep=deep)
+                drifted = attend(platform, deep=deep, metrics=self.metrics)
             if drifted and deep:
                 # Sooner, so that the message tells its end; but a long look must not follow upon itself.
                 soon = max(AGAIN_SECONDS, 5 * (time.monotonic() - began))

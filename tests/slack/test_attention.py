@@ -12,6 +12,7 @@ from bot import environment_files
 from bot.domain.desired import Change
 from bot.domain.hold import Held, Hold
 from bot.domain.users import Users
+from bot.metrics import ServiceMetrics
 from bot.operations.status import Difference, Status
 from bot.platform import Platform
 from bot.render.differences import is_held
@@ -110,9 +111,18 @@ def _told(office: Office) -> list[dict[str, Any]]:
     return [one for one in office.channel() if "Waiting for you" in one["text"] or "What wait" in one["text"]]
 
 
+METRICS = ServiceMetrics("slack")
+
+
 def _attend(dev: Environment, *, deep: bool) -> bool:
     with Platform(dev) as platform:
-        return attend(platform, deep=deep)
+        return attend(platform, deep=deep, metrics=METRICS)
+
+
+def _monitored(name: str) -> dict[tuple[str, ...], float]:
+    """Return what a monitor would read, by the values of the labels."""
+    (family,) = (one for one in METRICS.collect() if one.name == f"promobot_{name}")
+    return {tuple(sample.labels.values()): sample.value for sample in family.samples}
 
 
 @pytest.mark.slow
@@ -131,11 +141,13 @@ def test_it_is_told_once_changed_while_it_lasts_and_closed(office: Office, monke
     assert _attend(dev, deep=True) is True and _attend(dev, deep=False) is True
     (told,) = _told(office)[before:]
     assert "MLflow's alias" in str(told["blocks"])
+    assert _monitored("drift_differences") == {("dev",): 1} and _monitored("held_changes") == {("dev",): 0}
 
     # A change that is held for long joins it, in the same message.
     monkeypatch.setattr(attention, "WAITS_FROM", timedelta(0))
     world.desire(model, second.entry)
     assert _attend(dev, deep=False) is True
+    assert _monitored("held_changes") == {("dev",): 1}
     (told,) = _told(office)[before:]
     assert "MLflow's alias" in str(told["blocks"]) and f"{model} 1 → 2 in dev is held" in str(told["blocks"])
 
