@@ -108,21 +108,26 @@ class Propose(Request["Proposal"]):
     model: str
     version: int
     replace: bool = False
+    as_shadow: bool = False
+    share: float | None = None
+    """Of a shadow: of which share of the requests it gets copies; None: as main says, else of all."""
 
     @property
     def asked(self) -> dict[str, str]:
         """Which version."""
-        return {"model": self.model, "version": str(self.version)}
+        version = {"model": self.model, "version": str(self.version)}
+        return {**version, "as": "shadow", "share": f"{self.share or ''}"} if self.as_shadow else version
 
     def run(self, platforms: Platforms, say: Say) -> Proposal:
         """Propose it."""
-        from bot.operations.propose import propose
+        from bot.operations.propose import Listener, propose
 
         return propose(
             platforms(self.environment),
             model=self.model,
             version=self.version,
             say=say,
+            listener=Listener(self.share) if self.as_shadow else None,
             asking=_asking(self.by, replace=self.replace),
         )
 

@@ -162,6 +162,9 @@ def test_what_is_not_needed_before_the_switch_is_not_imported_before_it() -> Non
             for version in ("0", "1.5", "x", "2147483648", "٣", "1_0", "")
         ),
         (["rollback", "churn", "--env", "dev", "--to", "latest"], "is not a valid version"),
+        (["propose", "churn:7", "--env", "dev", "--as", "shadow", "--share", "2"], "write a number from 0.01 to 1"),
+        (["propose", "churn:7", "--env", "dev", "--share", "0.1"], "--share is that of a shadow"),
+        (["propose", "churn:7", "fraud:3", "--env", "dev", "--as", "shadow"], "--as shadow is for one version"),
         (["history", "--env", "dev", "--at", "yesterday"], "is not a valid time, as in 2026-11-22T14:00:00+01:00"),
         (["check", "taste", "--pull-request", "1"], "invalid choice: 'taste'"),
         (["check", "ready"], "required: --pull-request"),

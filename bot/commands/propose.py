@@ -26,6 +26,8 @@ class Arguments:
     env: str
     replace: bool
     request: str
+    lane: str
+    share: float | None
     versions: Mapping[str, int] | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -33,6 +35,10 @@ class Arguments:
         if self.all_ready == bool(self.what):
             raise UsageMistake("name a model and its version, as in churn:7, or say --all-ready")
         object.__setattr__(self, "versions", None if self.all_ready else _versions(self.what))
+        if self.lane == "shadow" and not self.is_one:
+            raise UsageMistake("--as shadow is for one version, as in churn:7, and opens its pull request")
+        if self.share is not None and self.lane != "shadow":
+            raise UsageMistake("--share is that of a shadow: say --as shadow, too")
 
     @property
     def is_one(self) -> bool:
@@ -50,6 +56,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="open nothing; say what would be proposed, and what not"
+    )
+    parser.add_argument(
+        "--as",
+        dest="lane",
+        choices=("models", "shadow"),
+        default="models",
+        help="shadow: it gets copies of requests and answers nobody, also where it passes its gate",
+    )
+    parser.add_argument(
+        "--share",
+        type=_share,
+        metavar="N",
+        help="with --as shadow: it gets copies of this share of requests, as in 0.1 (default: as main says, or all)",
     )
     options.environment(parser)
     options.replace(parser)
@@ -70,6 +89,8 @@ def run(arguments: Arguments, context: Context) -> Answer:
             model=model,
             version=version,
             replace=arguments.replace,
+            as_shadow=arguments.lane == "shadow",
+            share=arguments.share,
         )
         return context.carry_out(request, terminal.proposed)
     many = ProposeMany(
@@ -91,6 +112,16 @@ def output() -> Any:
     from bot.records.ledger import RequestDone
 
     return Proposal | Proposals | RequestDone
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0.01 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r:.20} is not a share: write a number from 0.01 to 1")
+    return share
 
 
 def _versions(what: list[str]) -> dict[str, int]:

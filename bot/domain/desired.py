@@ -17,9 +17,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from bot.domain import yamltext
-from bot.domain.bundle import Bundle
+from bot.domain.bundle import ONLY_WHERE_GIVEN, Bundle, is_not_given
 from bot.domain.names import Digest, EnvironmentName, ModelName, RunId, Version
 from bot.domain.release import Release, Slot
+from bot.domain.routes import WHOLE
 from bot.domain.yamltext import Node
 from bot.errors import InvalidInput
 
@@ -39,6 +40,15 @@ class Entry(BaseModel):
     reason: str = Field(
         default="", max_length=500, description="why a model is on the shadow path; in shadow entries only"
     )
+    share: float | None = Field(
+        default=None,
+        ge=0.01,
+        le=1,
+        description="the share of requests of which a shadow gets a copy, in hundredths; all without it; in shadow "
+        "entries only",
+        exclude_if=is_not_given,
+        json_schema_extra=ONLY_WHERE_GIVEN,
+    )
 
     @classmethod
     def of(cls, release: Release) -> Entry:
@@ -49,8 +59,13 @@ class Entry(BaseModel):
         """Return the release that this entry names there. It leaves out why a shadow listens."""
         return Release(slot, self.version, self.digest, self.run)
 
+    @property
+    def percent(self) -> int:
+        """The percentage of requests of which a shadow gets a copy."""
+        return WHOLE if self.share is None else round(self.share * WHOLE)
+
     def names_the_same_as(self, other: Entry) -> bool:
-        """Whether both name the same version, digest and run. A shadow's reason says nothing about the release."""
+        """Whether both name the same version, digest and run. A shadow's reason and share say nothing about these."""
         return (self.version, self.digest, self.run) == (other.version, other.digest, other.run)
 
 
@@ -185,9 +200,10 @@ def _parse(text: str, *, file: str, environment: str | None = None) -> tuple[Nod
             key="environment",
         )
     for model, entry in desired.models.items():
-        if entry.reason:
-            line = node.line_at(("models", model, "reason"))
-            raise InvalidInput("only a shadow has one", file=file, line=line, key=f"models.{model}.reason")
+        for key in ("reason", "share"):
+            if getattr(entry, key):
+                line = node.line_at(("models", model, key))
+                raise InvalidInput("only a shadow has one", file=file, line=line, key=f"models.{model}.{key}")
         if model in desired.retired:
             raise InvalidInput(
                 "also has an entry in models; a model either answers or is retired",
@@ -270,6 +286,8 @@ def _values(entry: Entry | Retirement) -> dict[str, str]:
     values = {"version": str(entry.version), "digest": entry.digest, "run": _token(entry.run)}
     if entry.reason:
         values["reason"] = _token(entry.reason)
+    if entry.share is not None:
+        values["share"] = f"{entry.share:g}"
     return values
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bot.domain.desired import SECTIONS, Change, Desired, Entry, KnownEntries, Section
 from bot.domain.release import Lane
-from bot.domain.routes import Route, RouteTable, Target
+from bot.domain.routes import WHOLE, Route, RouteTable, Target
 
 Loaded = frozenset[tuple[str, int]]
 """(triton_model, version) pairs that a Triton has READY."""
@@ -72,7 +72,9 @@ def plan(desired: Desired, live: Live, *, known: KnownEntries, asked: Sequence[T
             desired.environment,
             section,
             model,
-            _entry(model, _left_for(entry, live.routes.route(model), lane), known),
+            _entry(
+                model, _left_for(entry, live.routes.route(model), lane), known, _share(live.routes.route(model), lane)
+            ),
             entry,
             desired.why_retired(section, model),
         )
@@ -81,6 +83,7 @@ def plan(desired: Desired, live: Live, *, known: KnownEntries, asked: Sequence[T
         for model in sorted({*desired.section(section), *live.routes.models})
         for entry in [desired.section(section).get(model)]
         if not serves(aimed_at(live.routes.route(model), lane), entry)
+        or _copies_other_share(live.routes.route(model), lane, entry)
     ]
     needed = [*asked, *targets(live.routes)]
     return Plan(
@@ -97,6 +100,15 @@ def plan(desired: Desired, live: Live, *, known: KnownEntries, asked: Sequence[T
         ),
         silent=live.silent,
     )
+
+
+def _copies_other_share(route: Route, lane: Lane, entry: Entry | None) -> bool:
+    """Whether only the share of requests is another, of which a shadow gets copies."""
+    return lane is Lane.SHADOW and entry is not None and route.shadow_share != entry.percent
+
+
+def _share(route: Route, lane: Lane) -> float | None:
+    return route.shadow_share / WHOLE if lane is Lane.SHADOW and route.shadow_share != WHOLE else None
 
 
 def aimed_at(route: Route, lane: Lane) -> Target | None:
@@ -124,14 +136,15 @@ def _entries_of(table: RouteTable, known: KnownEntries, of: Callable[[Route, Lan
     found: dict[Section, dict[str, Entry]] = {"models": {}, "shadow": {}}
     for model, route in table.models.items():
         for section in SECTIONS:
-            entry = _entry(model, of(route, Lane.of(section)), known)
+            entry = _entry(model, of(route, Lane.of(section)), known, _share(route, Lane.of(section)))
             if entry is not None:
                 found[section][model] = entry
     return Desired(environment=table.environment, models=found["models"], shadow=found["shadow"])
 
 
-def _entry(model: str, target: Target | None, known: KnownEntries) -> Entry | None:
+def _entry(model: str, target: Target | None, known: KnownEntries, share: float | None = None) -> Entry | None:
     if target is None:
         return None
     entry = known.get((model, target.version, target.digest))
-    return Entry(version=target.version, digest=target.digest, run=entry.run if entry else "unknown")
+    run = entry.run if entry else "unknown"
+    return Entry(version=target.version, digest=target.digest, run=run, share=share)

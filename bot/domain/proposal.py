@@ -44,13 +44,14 @@ def edits_of(change: Change, main: Desired) -> list[Edit]:
     return edits
 
 
-def section_for(result: GateResult, gate: Gate, *, is_promotion: bool) -> Section | None:
+def section_for(result: GateResult, gate: Gate, *, is_promotion: bool, as_shadow: bool = False) -> Section | None:
     """Return the section that a judged version is proposed for; None where the gate stops it.
 
-    A version that misses listens as a shadow where the gate says so. One that is promoted never does.
+    A version that misses listens as a shadow where the gate says so. One that is promoted never does. ``as_shadow``:
+    a person wants one that passes to listen.
     """
     if result.passed:
-        return "models"
+        return "shadow" if as_shadow else "models"
     return None if gate.on_miss == "stop" or is_promotion else "shadow"
 
 
@@ -65,12 +66,13 @@ def why_it_waits(wanted: Release, there: Release, *, number: int, missed: str) -
 
     There is one pull request for each model and environment. What passes the gate takes it over from what only
     listens, whichever is newer, and never the other way round; of two of a kind the newer one does. ``missed`` is
-    what ``wanted`` misses of the gate.
+    what ``wanted`` misses of the gate; empty where it passes, and a person wants it to listen.
     """
     if (there.slot.lane, wanted.slot.lane) == (Lane.LIVE, Lane.SHADOW):
+        own = f"it misses the gate ({missed})" if missed else "it is to listen"
         return (
-            f"it misses the gate ({missed}), and #{number} proposes version {there.version}, which passes: a "
-            f"shadow waits until #{number} is merged or closed; propose it again then"
+            f"{own}, and #{number} proposes version {there.version}, which passes: a shadow waits until #{number} is "
+            "merged or closed; propose it again then"
         )
     if there.slot == wanted.slot and there.version > wanted.version:
         return f"#{number} already proposes version {there.version}, which is newer"

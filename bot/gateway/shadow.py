@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bot.domain.paired import Answer, LeftOut, compare
-from bot.domain.routes import RouteTable, Target
+from bot.domain.routes import WHOLE, RouteTable, Target
 from bot.domain.shadowed import Compared, Copies
 from bot.gateway.budget import Budget, Full, Held
 from bot.gateway.connection import ExchangeFailed, Headers, NotSent, Reply
@@ -78,8 +79,10 @@ class Allowance:
 class Shadows:
     """Sends copies to the shadows of one environment and counts what became of them."""
 
-    def __init__(self, urls: Sequence[str], settings: ShadowSettings) -> None:
-        self._settings = settings
+    def __init__(
+        self, urls: Sequence[str], settings: ShadowSettings, *, chance: Callable[[], float] = random.random
+    ) -> None:
+        self._settings, self._chance = settings, chance
         self._tritons = Tritons(
             urls,
             timeout_seconds=settings.timeout_seconds,
@@ -87,6 +90,7 @@ class Shadows:
             limits=settings.limits,
         )
         self._counts: dict[str, Copies] = {}
+        self._shares: dict[str, int] = {}
         self._allowance = Allowance(settings.compare_share)
         self._bodies = Budget(settings.max_bytes_in_flight)
         self._under_way: set[asyncio.Task[None]] = set()
@@ -115,6 +119,7 @@ class Shadows:
             model: old[model] if model in old and old[model].target == target else Copies(target)
             for model, target in targets.items()
         }
+        self._shares = {model: table.route(model).shadow_share for model in targets}
         for model, counts in self._counts.items():
             live, pair = table.route(model).live, counts.compared
             if live is None or not self._settings.compare_share:
@@ -130,7 +135,7 @@ class Shadows:
         bot's own requests, which is not compared.
         """
         counts = self._counts.get(model)
-        if counts is None:
+        if counts is None or ((share := self._shares[model]) != WHOLE and self._chance() * WHOLE >= share):
             return
         spent = len(self._under_way) >= self._settings.limits.max_in_flight
         held = Held(self._bodies)

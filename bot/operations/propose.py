@@ -77,6 +77,16 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class Listener:
+    """A person wants the version to listen as a shadow, and to get copies of this ``share`` of the requests.
+
+    None: of as many as main says for the model's shadow now, else of all.
+    """
+
+    share: float | None = None
+
+
+@dataclass(frozen=True)
 class Verified:
     """The digest that a promotion carries on: another environment serves it, and has verified it."""
 
@@ -91,11 +101,13 @@ def propose(
     version: int,
     say: Say,
     verified: Verified | None = None,
+    listener: Listener | None = None,
     asking: Asking = ASKED_BY_NOBODY,
 ) -> Proposal:
     """Wait for READY, see that the package is whole, run the gate, and open or update the pull request.
 
-    ``verified`` is the digest of a promotion; None where a registered version is proposed.
+    ``verified`` is the digest of a promotion; None where a registered version is proposed. ``listener`` proposes it
+    as a shadow.
     """
     main = lazy(partial(judge_on_main, platform, say=say))
     try:
@@ -107,11 +119,11 @@ def propose(
     newest = platform.ledger.newest_deployment()
     judge = main()
     seen = Seen.of(platform, judge.desired, [model])
-    facts = facts_of(platform, judge, seen, model, candidate, verified, asking=asking)
+    facts = facts_of(platform, judge, seen, model, candidate, verified, listener, asking=asking)
     if isinstance(facts, Proposal):
         return facts
     # The reason names the champion of its day. Another champion gives another reason, but nothing to propose.
-    if facts.main is not None and facts.change.after and facts.main.names_the_same_as(facts.change.after):
+    if facts.is_desired:
         return outcome(facts, "already desired")
     done = put_one(platform, facts, judge.desired, say, asking)
     return done if done.action == "already desired" else replace(done, newest_record=newest)
@@ -142,6 +154,7 @@ def facts_of(
     model: str,
     candidate: words.Candidate,
     verified: Verified | None = None,
+    listener: Listener | None = None,
     *,
     asking: Asking,
 ) -> words.Facts | Proposal:
@@ -154,10 +167,16 @@ def facts_of(
         return replace(stopped, reason=_held_by_quarantine(settings.environment, candidate.digest, event.reason))
     champion, problem = _champion(platform, model, seen.answers[Slot.of(wanted.environment, model, "models")])
     result = judge(gate, candidate.metrics, champion.metrics if champion else None)
-    section = section_for(result, gate, is_promotion=verified is not None)
+    section = section_for(result, gate, is_promotion=verified is not None, as_shadow=listener is not None)
     if section is None:
         return replace(stopped, reason=result.reason, gate=result)
+    answers = seen.answers[Slot.of(wanted.environment, model, "models")]
+    if listener is not None and answers is not None and answers.digest == candidate.digest:
+        return replace(stopped, reason=f"it answers in {settings.environment} already", gate=result)
     entry = Entry(version=candidate.version, digest=candidate.digest, run=candidate.run, reason=result.reason)
+    if section == "shadow":
+        there, share = wanted.shadow.get(model), listener.share if listener else None
+        entry = entry.model_copy(update={"share": share if share is not None or there is None else there.share})
     before = seen.answers[Slot.of(wanted.environment, model, section)]
     return words.Facts(
         change=Change(settings.environment, section, model, before, entry),

@@ -240,7 +240,7 @@ def _facts(
         elif isinstance(result, Proposal):
             kind: WhyLeftOut = "gate" if result.gate is not None else "quarantine"
             left.append(LeftOut(result.model, result.version, kind, result.reason))
-        elif result.main is not None and result.change.after and result.main.names_the_same_as(result.change.after):
+        elif result.is_desired:
             left.append(_served(result))
         elif only_passing and result.change.section == "shadow":
             left.append(LeftOut(result.change.model, result.candidate.version, "gate", result.reason))

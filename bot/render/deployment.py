@@ -50,7 +50,8 @@ def describe(change: Change) -> str:
     if change.before == change.after:
         return f"{change.model} {change.after.version} again in {where}"
     before = f"{change.before.version} → " if change.before else ""
-    return f"{change.model} {before}{change.after.version} in {where}"
+    share = f" (copies of {change.after.percent} %)" if change.after.share is not None else ""
+    return f"{change.model} {before}{change.after.version}{share} in {where}"
 
 
 def merge_revert(change: Change) -> str:

@@ -58,6 +58,12 @@ class Facts:
     """What main asks for; ``change.before`` is what answers, and the two differ where a version was put back."""
 
     @property
+    def is_desired(self) -> bool:
+        """Whether main asks for just this, and for copies of as many requests."""
+        main, after = self.main, self.change.after
+        return bool(main and after and main.names_the_same_as(after) and main.percent == after.percent)
+
+    @property
     def does_not_answer(self) -> Entry | None:
         """What main asks for and users do not get; None where they do, or where it asks for nothing."""
         before = self.change.before
@@ -114,10 +120,11 @@ def verdict(facts: Facts) -> str:
     assert change.after is not None  # noqa: S101 - removals have words of their own
     name = f"{change.model} {change.after.version}"
     if change.section == "shadow":
-        return (
-            f"👥 **{name} misses the gate of {change.environment} ({escape(facts.reason)}): it would receive copies "
-            f"of requests and answer nobody.**"
-        )
+        gate_says = f"misses the gate of {change.environment} ({escape(facts.reason)})"
+        if gate.passed:
+            gate_says = f"passes the gate of {change.environment}, and is to listen first"
+        share = "" if change.after.share is None else f"{change.after.percent} % of the "
+        return f"👥 **{name} {gate_says}: it would receive copies of {share}requests and answer nobody.**"
     origin = f", with the digest that is verified in {facts.promoted_from}" if facts.promoted_from else ""
     against = "nothing is in service yet"
     if facts.champion is not None:

@@ -234,7 +234,8 @@ def proposed(done: Proposal) -> str:
     why = f" ({escape(done.reason, limit=500)})" if done.reason else ""
     match done.action:
         case "opened" | "updated" if done.section == "shadow":
-            return f"👥 {what} misses the gate{why}: {pull} proposes it for the shadow path."
+            misses = f" misses the gate{why}" if done.reason else ""
+            return f"👥 {what}{misses}: {pull} proposes it for the shadow path."
         case "opened":
             return f"✅ {pull} proposes {what}. It is checked now; its message in the channel says how far it is."
         case "updated":

@@ -44,9 +44,10 @@ HOSTILE_TEXT = (
 """Texts that a shadow's reason must carry unchanged."""
 
 
-def entry(version: int, *, run: str | None = None, reason: str = "") -> Entry:
+def entry(version: int, *, run: str | None = None, reason: str = "", share: float | None = None) -> Entry:
     """Return an entry whose digest and run follow from its version."""
-    return Entry(version=version, digest=f"sha256:{version:064x}", run=run or f"run{version}", reason=reason)
+    digest = f"sha256:{version:064x}"
+    return Entry(version=version, digest=digest, run=run or f"run{version}", reason=reason, share=share)
 
 
 def release(version: int, lane: Lane = Lane.LIVE) -> Release:
@@ -89,7 +90,8 @@ reasons = st.one_of(
 def entries(draw: st.DrawFn, section: Section) -> Entry:
     """Return any entry that may stand in ``section``."""
     reason = draw(reasons) if section == "shadow" and draw(st.booleans()) else ""
-    return entry(draw(st.integers(1, 2**31 - 1)), run=draw(run_ids), reason=reason)
+    share = draw(st.sampled_from([None, 0.01, 0.1, 0.25, 1.0])) if section == "shadow" else None
+    return entry(draw(st.integers(1, 2**31 - 1)), run=draw(run_ids), reason=reason, share=share)
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,8 @@ def _sections(draw: st.DrawFn, section: str, of_section: dict[str, Entry]) -> li
 
 def _values(entry: Entry) -> list[tuple[str, str]]:
     values = [("version", str(entry.version)), ("digest", entry.digest), ("run", _quoted(entry.run))]
-    return values + ([("reason", _quoted(entry.reason))] if entry.reason else [])
+    values += [("reason", _quoted(entry.reason))] if entry.reason else []
+    return values + ([("share", f"{entry.share:g}")] if entry.share is not None else [])
 
 
 def _flow(entry: Entry) -> str:

@@ -109,8 +109,9 @@ def test_the_same_edit_twice_changes_nothing_more(written: Written, data: st.Dat
 @settings(max_examples=50)
 @given(files(), st.data())
 def test_an_update_and_its_revert_give_the_same_words(written: Written, data: st.DataObject) -> None:
-    # A reason may be quoted in other ways that mean the same.
-    there = [(s, model) for s in SECTIONS for model, e in written.desired.section(s).items() if not e.reason]
+    # A reason may be quoted in other ways that mean the same, and a share comes back below its comment.
+    entries = [(s, model, e) for s in SECTIONS for model, e in written.desired.section(s).items()]
+    there = [(s, model) for s, model, e in entries if not e.reason and e.share is None]
     if not there:
         return
     section, model = data.draw(st.sampled_from(there))
@@ -285,3 +286,28 @@ def test_changes_are_found_by_section_and_name() -> None:
         ("shadow", "a", entry(3), None),
         ("shadow", "c", None, entry(4)),
     ]
+
+
+def test_a_shadow_may_get_copies_of_a_share() -> None:
+    text = edit("environment: dev\n", "shadow", "churn", entry(8, share=0.1))
+    assert "    share: 0.1\n" in text
+    assert desired.parse(text, file=FILE).shadow == {"churn": entry(8, share=0.1)}
+    more = edit(text, "shadow", "churn", entry(8, share=0.25))
+    assert (more.count("share"), "share: 0.25" in more) == (1, True)
+    assert "share" not in edit(more, "shadow", "churn", entry(9))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("models:\n  churn: {{{}, share: 0.5}}\n", "only a shadow has one"),
+        ("shadow:\n  churn: {{{}, share: 0}}\n", "share"),
+        ("shadow:\n  churn: {{{}, share: 1.5}}\n", "share"),
+        ("shadow:\n  churn: {{{}, share: some}}\n", "share"),
+    ],
+)
+def test_a_share_that_cannot_be_is_refused(line: str, said: str) -> None:
+    one = entry(8)
+    given_entry = f"version: 8, digest: '{one.digest}', run: {one.run}"
+    with pytest.raises(InvalidInput, match=said):
+        desired.parse("environment: dev\n" + line.format(given_entry), file=FILE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,3 +120,22 @@ def test_carrying_out_all_changes_leaves_nothing_to_change(
     table = there.following(after)
     assert plan(wanted, live(table), known=KNOWN).nothing
     assert in_service(table, KNOWN) == wanted
+
+
+def test_another_share_of_copies_is_a_change_of_the_shadow_alone() -> None:
+    asked = DESIRED.model_copy(update={"shadow": {"churn": entry(8, share=0.1)}})
+    (change,) = plan(asked, live(TABLE), known=KNOWN).changes
+    assert (change.section, change.before, change.after) == ("shadow", entry(8), entry(8, share=0.1))
+    routes = {**TABLE.models, "churn": replace(TABLE.models["churn"], shadow_share=10)}
+    divided = replace(TABLE, models=routes)
+    assert plan(asked, live(divided), known=KNOWN).nothing
+    assert in_service(divided, KNOWN).shadow == {"churn": entry(8, share=0.1)}
+    (back,) = plan(DESIRED, live(divided), known=KNOWN).changes
+    assert (back.before, back.after) == (entry(8, share=0.1), entry(8))
+
+
+def test_shares_that_are_the_same_percentage_are_no_change() -> None:
+    for share in (0.125, 0.12, 1.0):
+        route = replace(TABLE.models["churn"], shadow_share=round(share * 100))
+        asked = DESIRED.model_copy(update={"shadow": {"churn": entry(8, share=share)}})
+        assert plan(asked, live(replace(TABLE, models={**TABLE.models, "churn": route})), known=KNOWN).nothing

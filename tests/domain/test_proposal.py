@@ -23,6 +23,16 @@ def judged(accuracy: float) -> GateResult:
 
 
 @pytest.mark.parametrize(
+    ("accuracy", "on_miss", "section"),
+    [(0.95, "stop", "shadow"), (0.95, "shadow", "shadow"), (0.5, "shadow", "shadow"), (0.5, "stop", None)],
+)
+def test_a_person_may_have_what_passes_listen_and_not_what_the_gate_stops(
+    accuracy: float, on_miss: str, section: Section | None
+) -> None:
+    assert section_for(judged(accuracy), gate_of(on_miss), is_promotion=False, as_shadow=True) == section
+
+
+@pytest.mark.parametrize(
     ("accuracy", "on_miss", "is_promotion", "section"),
     [
         (0.95, "stop", False, "models"),

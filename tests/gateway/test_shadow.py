@@ -6,6 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -139,6 +140,18 @@ def test_a_large_request_is_not_copied(gateway: RunningGateway, triton: StandIn)
     assert http_client.post(f"{gateway.url}/v2/models/adder/infer", content=body).status_code == 200
     wait_for(lambda: counts(gateway)["dropped"] == 1)
     assert copies(triton) == []
+
+
+def test_a_shadow_gets_copies_of_its_share(start_gateway: StartGateway, triton: StandIn) -> None:
+    half = table(1, target(7), shadow=SHADOW)
+    half = replace(half, models={"adder": replace(half.models["adder"], shadow_share=50)})
+    gateway = start_gateway(triton.url, routes=half, shadow=ShadowSettings(timeout_seconds=60))
+    for number in range(200):
+        gateway.infer(1.0)
+        if number % 8 == 7:  # no more than may be under way
+            wait_for(lambda: (seen := counts(gateway))["answered"] == seen["sent"])
+    assert counts(gateway)["dropped"] == 0
+    assert 50 < counts(gateway)["sent"] < 150, "a hundred, and seven standard deviations to each side"
 
 
 def test_counts_belong_to_one_shadow(gateway: RunningGateway, triton: StandIn) -> None:

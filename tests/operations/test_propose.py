@@ -144,6 +144,40 @@ def test_a_miss_becomes_a_shadow_where_the_gate_says_so(world: World) -> None:
     }
 
 
+def test_a_person_may_have_what_passes_listen_first(world: World) -> None:
+    model = world.model()
+    good = world.register(model)
+    said = world.promobot("propose", model, 1, "--env", "dev", "--as", "shadow", "--share", "0.1")
+    assert (said.code, said.document["action"], said.document["section"]) == (0, "opened", "shadow")
+    pull = world.pull(said.document["pull_request"])
+    assert pull["title"] == f"Shadow {model} 1 in dev"
+    assert pull["body"].startswith(
+        f"👥 **{model} 1 passes the gate of dev, and is to listen first: it would receive copies of 10 % of the "
+        "requests and answer nobody.**"
+    )
+    world.git("fetch", "--quiet", "origin", pull["head"]["ref"])
+    proposed = yaml.safe_load(world.git("show", "FETCH_HEAD:promotions/dev.yaml"))
+    assert proposed["shadow"][model] == {"version": 1, "digest": good.digest, "run": good.run, "share": 0.1}
+    assert model not in (proposed["models"] or {})
+    assert world.check(pull["number"], "ready")[0].code == 0
+    world.merge(pull["number"])
+    again = world.words("propose", model, 1, "--env", "dev", "--as", "shadow")
+    assert again.out == f"{model} 1 is what main says for dev's shadow path already; nothing to propose.\n"
+    more = world.promobot("propose", model, 1, "--env", "dev", "--as", "shadow", "--share", "0.5")
+    assert more.document["action"] == "opened", "another share is another wish"
+
+
+def test_what_answers_does_not_listen_too_and_what_the_gate_stops_does_not_listen(world: World) -> None:
+    model = world.model(on_miss="stop")
+    world.served(world.register(model))
+    said = world.words("propose", model, 1, "--env", "dev", "--as", "shadow")
+    assert (said.code, "because it answers in dev already" in said.out) == (1, True)
+    weak = world.register(model, "better", accuracy=0.5)
+    said = world.words("propose", model, weak.version, "--env", "dev", "--as", "shadow")
+    assert (said.code, "because accuracy 0.5 < 0.9" in said.out) == (1, True)
+    assert world.open_pulls() == []
+
+
 @pytest.mark.slow
 def test_a_shadow_never_takes_over_the_pull_request_of_what_passes_but_the_other_way_round(world: World) -> None:
     model = world.model(on_miss="shadow")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tests.operations.world import World
+from bot.sandbox.reference import features
+from tests.operations.world import HTTP, World
 
 RULE = {"max_flips": 0.2, "max_error_rate": 0.2, "min_copies": 40}
 """Loose enough to be sure of it with few requests."""
@@ -21,11 +22,16 @@ def listening(world: World, recipe: str, *, rule: Mapping[str, object] = RULE, n
     return model
 
 
-def ask_often(world: World, model: str, times: int) -> None:
-    """Ask each of dev's gateways so often, and wait until what they copied is answered."""
+def ask_often(world: World, model: str, times: int, rows: Sequence[Any] = ()) -> None:
+    """Ask dev's gateways in turn, in all so often, and wait until what they copied is answered."""
+    gateways = world.endpoints.gateway["dev"]
     for number in range(times):
-        gateways = len(world.endpoints.gateway["dev"])
-        world.ask(model, gateway=number % gateways, case=number // gateways)
+        if len(rows):
+            row = {"name": "X", "datatype": "FP32", "shape": [1, 30], "data": [float(one) for one in rows[number]]}
+            url = f"{gateways[number % len(gateways)].url}/v2/models/{model}/infer"
+            HTTP.post(url, json={"inputs": [row]}).raise_for_status()
+        else:
+            world.ask(model, gateway=number % len(gateways), case=number // len(gateways))
     wait_for(lambda: (seen := report(world, model))["answered"] + seen["failed"] >= seen["sent"])
 
 
@@ -59,8 +65,9 @@ def test_an_equal_version_becomes_promotable_over_all_gateways(world: World) -> 
 
 
 def test_one_that_decides_otherwise_is_not_promotable(world: World) -> None:
-    model = listening(world, "unscaled")
-    ask_often(world, model, 60)
+    model = listening(world, "weak", rule={**RULE, "max_flips": 0.005})
+    rows = features().held_out
+    ask_often(world, model, len(rows), rows=rows)
     found = report(world, model)
     assert found["side_by_side"]["flipped"] > 0
     assert found["verdict"]["standing"] == "not", found
@@ -90,3 +97,23 @@ def test_a_model_without_a_shadow_or_a_rule_is_told_what_to_do(world: World) -> 
     found = world.promobot("shadow", model, "--env", "dev")
     assert (found.code, found.document["verdict"], found.document["rule"]) == (0, None, None)
     assert f"gates.{model}.shadow in the settings would say" in world.words("shadow", model, "--env", "dev").out
+
+
+def test_another_share_is_a_deployment_that_loads_nothing(world: World) -> None:
+    model = listening(world, "better")
+    (before,) = [record for record in world.records(model) if record.section == "shadow"]
+    assert before.after is not None
+    world.desire(model, before.after.model_copy(update={"share": 0.05}), section="shadow")
+    said = world.words("deploy", "--env", "dev")
+    assert (said.code, f"{model} 2 is on the shadow path in dev." in said.out) == (0, True)
+    route = world.routes()["models"][model]
+    assert (route["shadow"]["version"], route["shadow_share"]) == (2, 5)
+    record = world.records(model)[-1]
+    assert (record.outcome, record.serving) == ("succeeded", record.after)
+    assert f"{model}-shadow 2" in world.loaded()
+    world.desire(model, before.after, section="shadow")
+    assert world.words("deploy", "--env", "dev").code == 0
+    assert "shadow_share" not in world.routes()["models"][model]
+    assert len(world.records(model)) == 4, "nothing is left to do"
+    assert world.words("deploy", "--env", "dev").code == 0
+    assert len(world.records(model)) == 4

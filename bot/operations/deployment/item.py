@@ -13,6 +13,7 @@ from bot.domain.desired import Change
 from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
 from bot.domain.record import Criterion, CriterionName, Rollout, Step
+from bot.domain.release import Lane
 from bot.domain.routes import Canary, Route, Target
 from bot.domain.stage import Failed, Fault, Planned, PutBack, Stage, fault_of, may_go_on, problem_of
 from bot.errors import PromobotError, WrongAnswers
@@ -59,7 +60,10 @@ class Item:
         if self.rollout is not None and not self.rollout.is_whole and self.target is not None:
             salt = self.change.judged_digest
             return route.divided(Canary(self.target, self.rollout.percent, self.rollout.key, salt))
-        return route.having(lane, self.target)
+        route = route.having(lane, self.target)
+        if lane is Lane.SHADOW and self.change.after is not None:
+            return replace(route, shadow_share=self.change.after.percent)
+        return route
 
     def seeing(self, name: CriterionName, proof: str, *, holds: bool = True) -> Item:
         """Return it with a criterion seen to hold, or not to; the latest look counts."""
