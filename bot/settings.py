@@ -928,6 +928,10 @@ class Environment(_Part):
             return self.recordings.replay.get(model, 0)
         return rules_for(model, self.recordings.replay) or 0
 
+    def has_behaviour(self, model: str) -> bool:
+        """Whether the check Behaviour asks something of ``model``: rows of a set, or recorded requests."""
+        return self.evaluation_of(model) is not None or self.replays(model) > 0
+
     def gate(self, model: str) -> Gate:
         """Return the gate of ``model``; raise Refused where the file has none."""
         served_as = self.serving_name(model)

@@ -342,7 +342,7 @@ def reads_unverified(source: str) -> list[int]:
     for_the_share = {
         id(inside)
         for node in ast.walk(tree)
-        if (isinstance(node, ast.Call) and _called(node) in ("publish", "keep", "at_hand"))
+        if (isinstance(node, ast.Call) and _called(node) in ("publish", "keep", "at_hand", "probe"))
         or (isinstance(node, ast.FunctionDef) and node.name == "reader")
         for inside in ast.walk(node)
     }

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bot.domain.bundle import ONLY_WHERE_GIVEN
 from bot.domain.desired import Entry
+from bot.domain.spread import Spread
 
 Outcome = Literal["holds", "misses", "unknown"]
 """Of a comparison: it is shown to hold, shown to miss, or cannot be told with these rows."""
@@ -36,7 +37,23 @@ class Refusals(_Value):
     why: str = Field(default="", description="what one of the refusals said")
 
 
-class MeasuredMetric(_Value):
+class _Compared(_Value):
+    """What says how sure a difference is at another confidence, too; None in evidence of earlier versions."""
+
+    standard_error: float | None = Field(default=None, description="of the difference")
+    skew: float | None = Field(default=None, description="how lopsided the influences of rows are")
+    degrees: float | None = Field(default=None, description="effective degrees of freedom")
+    step: float | None = Field(default=None, description="how much one row more can change it")
+
+    @property
+    def spread(self) -> Spread | None:
+        """How the difference spreads; None where that was not kept."""
+        if self.standard_error is None or self.skew is None or self.degrees is None or self.step is None:
+            return None
+        return Spread(self.standard_error, self.skew, self.degrees, self.step)
+
+
+class MeasuredMetric(_Compared):
     """One metric of the gate, measured on the rows that both versions were asked."""
 
     metric: str = Field(description="its name in the gate, and in MLflow")
@@ -51,7 +68,6 @@ class MeasuredMetric(_Value):
     low: float | None = Field(default=None, description="one-sided lower bound of the difference")
     high: float | None = Field(default=None, description="one-sided upper bound of the difference")
     confidence: float | None = Field(default=None, description="of each bound")
-    standard_error: float | None = Field(default=None, description="of the difference")
     method: str = Field(default="", description="how the bounds were computed")
     rows: int = Field(default=0, description="rows that count, labelled ones")
     outcome: Outcome | None = Field(default=None, description="of the comparison that the gate asks for")
@@ -59,7 +75,7 @@ class MeasuredMetric(_Value):
     why: str = Field(default="", description="why it was not measured")
 
 
-class MeasuredSlice(_Value):
+class MeasuredSlice(_Compared):
     """One metric on the rows that have one value in a slice column. ``outcome`` is None where it is too small."""
 
     by: str
@@ -72,7 +88,6 @@ class MeasuredSlice(_Value):
     low: float | None = None
     high: float | None = None
     confidence: float | None = None
-    standard_error: float | None = None
     allowed: float | None = Field(default=None, description="how much worse it may be; None where it is not judged")
     p_value: float | None = Field(
         default=None, description="of these rows where the slice is not worse than `allowed`, before correction"
@@ -151,7 +166,7 @@ class ComparedLatency(_Value):
 class Evaluation(_Value):
     """The measurements of one check on one evaluation set."""
 
-    digest: str = Field(description="of the evaluation set")
+    digest: str = Field(description="of the evaluation set; empty where only recorded requests were asked")
     measured_by: str = Field(
         default="", description="fingerprint of what else decides the numbers: output, measures, threshold"
     )

@@ -36,6 +36,14 @@ def findings(gate: Gate, evaluation: Evaluation, *, tolerance: float, listens: b
     return [*found, *_latency(gate, evaluation)]
 
 
+def unmeasured(evaluation: Evaluation) -> tuple[str, ...]:
+    """Return the metrics of the gate that could not be measured: a reviewer has nothing but training's word for them.
+
+    Empty where nothing was to be measured, as of recorded requests alone.
+    """
+    return tuple(one.metric for one in evaluation.metrics if one.proposed is None)
+
+
 def against(evaluation: Evaluation, champion: Entry | None, beside: Evaluation | None) -> Evaluation:
     """Return the same numbers beside those of another version in service, where both were measured alike.
 
@@ -55,7 +63,9 @@ def against(evaluation: Evaluation, champion: Entry | None, beside: Evaluation |
         value = of.proposed if of and of.measure == metric.measure else None
         sign = -1 if metric.lower_is_better else 1
         difference = None if value is None or metric.proposed is None else sign * (metric.proposed - value)
-        unknown = dict.fromkeys(("low", "high", "confidence", "standard_error", "outcome", "rows_needed"))
+        unknown = dict.fromkeys(
+            ("low", "high", "confidence", "standard_error", "skew", "degrees", "step", "outcome", "rows_needed")
+        )
         return metric.model_copy(update={**unknown, "in_service": value, "difference": difference, "method": ""})
 
     # Which rows the two left open together nobody saw, and its own live requests were answered beside another one.
@@ -127,14 +137,18 @@ def regression(rule: MetricRule, metric: MeasuredMetric) -> Outcome | None:
 
 
 def bounds(of: MeasuredMetric | MeasuredSlice, confidence: float) -> tuple[float, float]:
-    """Return one-sided bounds of a difference at a confidence: the recorded ones, or those of a normal distribution.
+    """Return one-sided bounds of a difference at a confidence: those that the check would have had for it.
 
-    The second where the gate asks for another confidence than the numbers were measured for.
+    Evidence of earlier versions keeps a standard error alone; at another confidence than it was measured for, its
+    bounds are those of a normal distribution, which are narrower where few rows carry a result.
     """
     if of.difference is None or of.standard_error is None or of.low is None or of.high is None:
         return -math.inf, math.inf
     if of.confidence == confidence:
         return of.low, of.high
+    if of.spread is not None:
+        below, above = of.spread.bounds(confidence)
+        return of.difference - below, of.difference + above
     reach = NormalDist().inv_cdf(confidence) * of.standard_error
     return of.difference - reach, of.difference + reach
 
@@ -192,6 +206,8 @@ def _p_value(of: MeasuredSlice, allowed: float) -> float:
         return of.p_value
     if of.difference is None or math.isnan(of.difference):
         return 0.0
+    if of.spread is not None:
+        return of.spread.p_value(-(of.difference + allowed))
     if not of.standard_error:
         return 1.0 if _at_least(of.difference, -allowed) else 0.0
     return NormalDist().cdf((of.difference + allowed) / of.standard_error)
@@ -235,7 +251,8 @@ def _metric(gate: Gate, rule: MetricRule, metric: MeasuredMetric, evaluation: Ev
     value = metric.proposed
     if value is None:
         stops = rule.confidence is not None and gate.on_unknown == "stop"
-        return Finding(what=what, passed=not stops, detail=f"not measured: {metric.why}")
+        claim = "" if stops else "; READY judged the number that training logged"
+        return Finding(what=what, passed=not stops, detail=f"not measured: {metric.why}{claim}")
     if rule.max_regression is not None and rule.lower_is_better != metric.lower_is_better:
         is_better = "lower" if metric.lower_is_better else "higher"
         said = f"{metric.measure} is better the {is_better} it is, and the gate's lower_is_better says otherwise"
@@ -253,9 +270,10 @@ def _metric(gate: Gate, rule: MetricRule, metric: MeasuredMetric, evaluation: Ev
             case "holds":
                 notes.append(compared(metric, rule.confidence))
             case "misses":
-                misses.append(f"more than {rule.max_regression:g} worse than {in_service}: {compared(metric, None)}")
+                how_much = compared(metric, rule.confidence)
+                misses.append(f"more than {rule.max_regression:g} worse than {in_service}: {how_much}")
             case "unknown":
-                unknown.append(_cannot_tell(rule.max_regression, metric, in_service))
+                unknown.append(_cannot_tell(rule, metric, in_service))
             case None:
                 why = evaluation.champion_problem or metric.why or "nothing was measured of it"
                 said = f"not compared with {in_service}: {why}"
@@ -287,10 +305,12 @@ def rule_text(rule: MetricRule) -> str:
     return ", ".join(parts)
 
 
-def _cannot_tell(allowed: float, metric: MeasuredMetric, in_service: str) -> str:
+def _cannot_tell(rule: MetricRule, metric: MeasuredMetric, in_service: str) -> str:
     parts = [metric.why] if metric.why else []
-    parts += [f"about {metric.rows_needed:,} rows would do"] if metric.rows_needed else []
-    said = f"may be more than {allowed:g} worse than {in_service}: {compared(metric, None)}"
+    # The check found the number of rows for its own rule.
+    as_then = not metric.rule or metric.rule == rule_text(rule)
+    parts += [f"about {metric.rows_needed:,} rows would do"] if metric.rows_needed and as_then else []
+    said = f"may be more than {rule.max_regression:g} worse than {in_service}: {compared(metric, rule.confidence)}"
     return ", ".join([f"{said}; that cannot be told with {metric.rows:,} rows", *parts])
 
 

@@ -6,7 +6,6 @@ answered.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,15 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bot.domain.evaluation import WHO, Refusals
-from bot.errors import Refused
+from bot.evaluation.room import AT_ONCE, groups_of, parts, release, room
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bot.evaluation.asking import Answered
-
-ON_DISK_BYTES = 16 * 2**20
-"""A column that is larger lies in a temporary file, which the operating system writes and forgets as it needs to."""
 
 
 class Column:
@@ -32,6 +28,7 @@ class Column:
         self._rows = rows
         self._values: NDArray[Any] | None = None
         self._words: dict[Any, int] | None = None
+        self._put = 0
 
     def put(self, start: int, values: NDArray[Any]) -> None:
         """Keep the values of the rows from ``start`` on."""
@@ -41,8 +38,12 @@ class Column:
             flat = np.fromiter((words.setdefault(v, len(words)) for v in values.ravel().tolist()), np.int32)
             values = flat.reshape(values.shape)
         if self._values is None:
-            self._values = _room((self._rows, *values.shape[1:]), values.dtype)
+            self._values = room((self._rows, *values.shape[1:]), values.dtype)
         self._values[start : start + len(values)] = values
+        self._put += values.size
+        if self._put >= AT_ONCE:
+            self._put = 0
+            release(self._values)
 
     def codes(self) -> tuple[NDArray[Any], list[Any]]:
         """Return the numbers of words, and the words; a column without text has no words."""
@@ -53,9 +54,12 @@ class Column:
         stored = self._stored()
         if self._words is None:
             return stored
-        words = list(self._words)
-        kind = object if any(isinstance(word, bytes) for word in words) else np.str_
-        return np.array(words, kind)[stored] if words else np.zeros(stored.shape, np.str_)
+        kind = object if any(isinstance(word, bytes) for word in self._words) else np.str_
+        words = np.array(list(self._words) or [""], kind)
+        found = room(stored.shape, words.dtype)
+        for part in parts(stored, found):
+            found[part] = words[stored[part]]
+        return found
 
     def _stored(self) -> NDArray[Any]:
         return np.zeros(self._rows, np.float64) if self._values is None else self._values
@@ -63,7 +67,10 @@ class Column:
 
 @dataclass
 class Collected:
-    """All rows of a set with the answers of each version that was asked, by who it is."""
+    """All rows of a set with the answers of each version that was asked, by who it is.
+
+    ``groups`` has the number of each row's group, in the order of the groups' names.
+    """
 
     rows: int
     labels: NDArray[Any] | None
@@ -129,26 +136,10 @@ def collect(answered: Iterable[Answered], *, rows: int, output: str) -> Collecte
     return Collected(
         rows=rows,
         labels=labels.values() if has_labels else None,
-        groups=groups.values() if has_groups else None,
+        groups=groups_of(groups.values())[0] if has_groups else None,
         slices={name: column.codes() for name, column in slices.items()},
         answers={who: column.values() for who, column in answers.items()},
         refused=refused,
         seconds=seconds,
         why=why,
     )
-
-
-def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    if size < ON_DISK_BYTES:
-        return np.zeros(shape, dtype)
-    try:
-        with tempfile.TemporaryFile(prefix="promobot-") as file:
-            file.truncate(size)
-            return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
-    except OSError as error:
-        raise Refused(
-            f"the temporary folder {tempfile.gettempdir()} takes no answers to an evaluation set: {error.strerror}",
-            state="Nothing was measured.",
-            next_step="Make room there, or name another folder in TMPDIR.",
-        ) from error

@@ -14,14 +14,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from bot.domain import jsontext
+from bot.domain.names import short
 from bot.domain.package import PackageFile
 from bot.domain.signature import TensorSpec
 from bot.domain.smoke import DATATYPES
+from bot.errors import InvalidInput
 
 DESCRIPTION_FILE = "evaluation.json"
 MAX_DESCRIPTION_BYTES = 4 * 2**20
@@ -123,6 +126,31 @@ class Description:
         if sum(one.rows for one in found.files) != rows:
             raise ValueError(f"says {rows} rows, but its files have {sum(one.rows for one in found.files)}")
         return found
+
+
+def probe(read: Callable[[str], Generator[bytes]], digest: str) -> Description:
+    """Return what the set at a source holds, and see that bytes of its rows come from there; keep nothing.
+
+    Raises InvalidInput where another set lies there, and what ``read`` raises.
+    """
+    text = bytearray()
+    with closing(read(DESCRIPTION_FILE)) as chunks:
+        for chunk in chunks:
+            text += chunk
+            if len(text) > MAX_DESCRIPTION_BYTES:
+                break
+    if (found := digest_of(bytes(text))) != digest:
+        raise InvalidInput(
+            f"names the set {short(digest)}, and where it is kept lies {short(found)}",
+            next_step="Put the right one back, or name the set that lies there in a change that is reviewed.",
+        )
+    try:
+        described = Description.from_json(bytes(text))
+    except ValueError as error:
+        raise InvalidInput(str(error), next_step="Write the set with bot.training.evaluation_set.") from error
+    with closing(read(described.files[0].file.path)) as chunks:
+        next(chunks, b"")
+    return described
 
 
 def digest_of(text: bytes) -> str:

@@ -12,12 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bot.evaluation.room import parts, release, room
+
+Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Average = Literal["binary", "macro", "weighted"]
-
-_AT_ONCE = 2**20
-"""Rows that are looked up at once, so that ten million need little memory."""
 
 
 def roc_auc(positive: Mask, scores: NDArray[np.generic]) -> tuple[float, Floats]:
@@ -26,48 +26,90 @@ def roc_auc(positive: Mask, scores: NDArray[np.generic]) -> tuple[float, Floats]
     By sorting, as Sun and Xu (2014): n log n. Both classes must be there. The components of two versions on the same
     rows, subtracted, give the paired variance.
     """
-    psi = np.empty(len(scores))
-    of, others = scores[positive], scores[~positive]
-    won, lost = _share_below(of, others), 1 - _share_below(others, of)
-    value = float(won.mean())
-    psi[positive] = (won - value) / _but_one(len(of))
-    psi[~positive] = (lost - value) / _but_one(len(others))
+    of, others = _sorted(scores, positive), _sorted(scores, ~positive)
+    psi, whole = room(scores.shape, np.float64), 0.0
+    for part in parts(scores, psi):
+        so, some = positive[part], scores[part]
+        won = _share_below(some[so], others)
+        whole += won.sum()
+        share = np.empty(len(some))
+        share[so], share[~so] = won, 1 - _share_below(some[~so], of)
+        psi[part] = share
+    value = float(whole / len(of))
+    for part in parts(psi):
+        so, share = positive[part], psi[part]
+        psi[part] = np.where(so, (share - value) / _but_one(len(of)), (share - value) / _but_one(len(others)))
     return value, psi
 
 
 def average_precision(positive: Mask, scores: NDArray[np.generic]) -> tuple[float, Floats]:
     """Return the average precision as scikit-learn defines it, and the influence of each row."""
-    order = np.argsort(-scores.astype(np.float64), kind="stable")
-    hit = positive[order]
-    ends = np.flatnonzero(np.append(np.diff(scores[order].astype(np.float64)) != 0, True))
-    place = np.searchsorted(ends, np.arange(len(scores)))  # of each row, which of the distinct scores it has
-    found, asked = np.cumsum(hit)[ends].astype(float), ends + 1.0
-    hits = np.diff(found, prepend=0.0)
-    precision, count = found / asked, found[-1]
-    value = float(precision @ hits / count)
-    # One row more at a score is one more of those that are asked at every score below it.
-    below = hits / asked
-    of_positive = np.cumsum((below * (1 - precision))[::-1])[::-1]
-    of_negative = np.cumsum((-below * precision)[::-1])[::-1]
-    moved = np.where(hit, precision[place] - value + of_positive[place], of_negative[place]) / count
-    psi = np.empty(len(scores))
-    psi[order] = moved
+    of, every = _sorted(scores, positive), _sorted(scores, np.ones(len(scores), np.bool_))
+    count, ends = len(of), np.append(every[1:] != every[:-1], True)
+    values = every[ends]  # the distinct scores, and from here on in falling order
+    falling = values[::-1]
+    shape, value, above = (len(values),), 0.0, 0.0
+    of_positive, of_negative = room(shape, np.float64), room(shape, np.float64)
+    for part in parts(of_positive, of_negative):
+        found = (count - np.searchsorted(of, falling[part], "left")).astype(float)
+        asked = (len(every) - np.searchsorted(every, falling[part], "left")).astype(float)
+        hits = np.diff(found, prepend=above)
+        above, precision = found[-1], found / asked
+        value += float(precision @ hits)
+        # One row more at a score is one more of those that are asked at every score below it.
+        below = hits / asked
+        of_positive[part], of_negative[part] = below * (1 - precision), -below * precision
+    value /= count
+    _summed_from_below(of_positive)
+    _summed_from_below(of_negative)
+    above = 0.0
+    for part in parts(of_positive):
+        found = (count - np.searchsorted(of, falling[part], "left")).astype(float)
+        asked = (len(every) - np.searchsorted(every, falling[part], "left")).astype(float)
+        of_positive[part] += found / asked - value
+    del of, every
+    psi = room(scores.shape, np.float64)
+    for part in parts(scores, psi):
+        so, some = positive[part], scores[part]
+        order, place = np.argsort(some), np.empty(len(some), np.intp)
+        place[order] = len(values) - 1 - np.searchsorted(values, some[order], "left")
+        moved = np.empty(len(some))
+        moved[so] = of_positive[place[so]]
+        release(of_positive)
+        moved[~so] = of_negative[place[~so]]
+        release(of_negative)
+        psi[part] = moved / count
     return value, psi
 
 
-def coefficient_of_determination(labels: Floats, numbers: Floats) -> tuple[float, Floats]:
+def coefficient_of_determination(labels: Array, numbers: Array) -> tuple[float, Floats]:
     """Return R² and the influence of each row. The labels must not all be the same."""
-    missed, spread = (labels - numbers) ** 2, (labels - labels.mean()) ** 2
-    ours, whole = missed.mean(), spread.mean()
-    psi = (ours / whole * (spread - whole) - (missed - ours)) / whole / len(labels)
-    return float(1 - ours / whole), psi
+    rows = len(labels)
+    mean = sum(_wide(labels[part]).sum() for part in parts(labels)) / rows
+    missed, spread = room(labels.shape, np.float64), room(labels.shape, np.float64)
+    ours = whole = 0.0
+    for part in parts(labels, numbers, missed, spread):
+        some = _wide(labels[part])
+        missed[part], spread[part] = (some - _wide(numbers[part])) ** 2, (some - mean) ** 2
+        ours, whole = ours + missed[part].sum(), whole + spread[part].sum()
+    ours, whole = ours / rows, whole / rows
+    for part in parts(missed, spread):
+        missed[part] = (ours / whole * (spread[part] - whole) - (missed[part] - ours)) / whole / rows
+    return float(1 - ours / whole), missed
 
 
-def root_mean_squared_error(labels: Floats, numbers: Floats) -> tuple[float, Floats]:
+def root_mean_squared_error(labels: Array, numbers: Array) -> tuple[float, Floats]:
     """Return the root of the mean squared error and the influence of each row."""
-    missed = (labels - numbers) ** 2
-    value = float(np.sqrt(missed.mean()))
-    return value, (missed - missed.mean()) / (2 * value * len(labels)) if value else np.zeros(len(labels))
+    rows, whole = len(labels), 0.0
+    missed = room(labels.shape, np.float64)
+    for part in parts(labels, numbers, missed):
+        missed[part] = (_wide(labels[part]) - _wide(numbers[part])) ** 2
+        whole += missed[part].sum()
+    mean = whole / rows
+    value = float(np.sqrt(mean))
+    for part in parts(missed):
+        missed[part] = (missed[part] - mean) / (2 * value * rows) if value else 0.0
+    return value, missed
 
 
 @dataclass(frozen=True)
@@ -88,11 +130,9 @@ class Decided:
 
     def of_rows(self, labels: NDArray[Any], decisions: NDArray[Any]) -> Floats:
         """Return the influence of each row."""
-        found = np.empty(len(labels))
-        for start in range(0, len(labels), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
-            found[part] = self.influence[labels[part], decisions[part]]
-        found /= self.rows
+        found = room(labels.shape, np.float64)
+        for part in parts(found):
+            found[part] = self.influence[labels[part], decisions[part]] / self.rows
         return found
 
 
@@ -142,15 +182,37 @@ def _weights(of: Floats, there: Mask, average: Average) -> Floats:
     return np.asarray(there / there.sum(), dtype=np.float64)
 
 
-def _share_below(needles: NDArray[np.generic], hay: NDArray[np.generic]) -> Floats:
-    """Return which share of ``hay`` each needle beats; half of those that it equals."""
-    ordered = np.sort(hay)
-    found = np.empty(len(needles))
-    for start in range(0, len(needles), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        left = np.searchsorted(ordered, needles[part], "left")
-        found[part] = (left + np.searchsorted(ordered, needles[part], "right")) / (2.0 * len(hay))
+def _share_below(needles: NDArray[np.generic], ordered: NDArray[np.generic]) -> Floats:
+    """Return which share of ``ordered``, which is sorted, each needle beats; half of those that it equals."""
+    order = np.argsort(needles)
+    rising, found = needles[order], np.empty(len(needles))  # neighbours are found near each other: ten times as fast
+    left = np.searchsorted(ordered, rising, "left")
+    found[order] = (left + np.searchsorted(ordered, rising, "right")) / (2.0 * len(ordered))
     return found
+
+
+def _sorted(scores: NDArray[np.generic], mask: Mask) -> NDArray[np.generic]:
+    """Return the scores of these rows in memory, the smallest first."""
+    found, at = np.empty(int(mask.sum()), scores.dtype), 0
+    for part in parts(scores):
+        some = scores[part][mask[part]]
+        found[at : at + len(some)] = some
+        at += len(some)
+    found.sort()
+    return found
+
+
+def _summed_from_below(values: Floats) -> None:
+    """Make of each value the sum of itself and all that come after it."""
+    carried = 0.0
+    for part in reversed(list(parts(values))):
+        values[part] = np.cumsum(np.append(carried, values[part][::-1]))[:0:-1]
+        carried = values[part][0]
+        release(values)
+
+
+def _wide(values: Array) -> Floats:
+    return np.asarray(values, dtype=np.float64)
 
 
 def _but_one(rows: int) -> float:

@@ -15,6 +15,7 @@ from bot.domain.signature import Signature, TensorSpec
 from bot.errors import InvalidInput
 from bot.evaluation.description import Labels
 from bot.evaluation.metrics import Metric, Undefined, UnknownMetric, decisions, metric
+from bot.evaluation.room import AT_ONCE, counted, distinct, groups_of, in_order, parts, release, taken
 from bot.evaluation.statistics import Difference, compare, non_inferior
 from bot.settings import Costs, EvaluationRules
 
@@ -30,8 +31,6 @@ WORST = 10
 MOST_VALUES_SHOWN = 50
 """A column with more values is measured only where the gate asks for it."""
 _INPUT_CHARACTERS = 200
-_AT_ONCE = 2**20
-"""Rows whose answers are looked at in one go, so that ten million take little memory."""
 _CLOSE, _CLOSE_TO_ZERO = 1e-3, 1e-6
 """Numbers that differ by less are the same up to how floats are rounded."""
 
@@ -91,7 +90,8 @@ def measures(gate: Gate, rules: EvaluationRules) -> list[Measure]:
             )
             found.append(Measure(name, rule, computed))
         except UnknownMetric as error:
-            found.append(Measure(name, rule, None, str(error)))
+            said = f"{error}. Say in evaluation.<model>.metrics what computes {name}, or take it out of the gate"
+            found.append(Measure(name, rule, None, said))
     return found
 
 
@@ -107,7 +107,7 @@ def _metric(collected: Collected, one: Measure, *, seed: str, claimed: float | N
     common: dict[str, Any] = {"metric": one.name, "claimed": claimed, "rule": rule_text(rule)}
     if measure is None:
         return MeasuredMetric(**common, measure="", why=one.why)
-    found = _compared(collected, measure, None, confidence=one.confidence, seed=seed)
+    found = _compared(_all_of(collected), measure, confidence=one.confidence, seed=seed)
     outcome, needed, why = None, None, found.why
     if found.difference is not None and rule.max_regression is not None and rule.confidence is not None:
         verdict = non_inferior(found, rule.max_regression, rule.confidence)
@@ -128,6 +128,7 @@ def _metric(collected: Collected, one: Measure, *, seed: str, claimed: float | N
 
 def _kept(found: Difference) -> dict[str, float | None]:
     """Return what a metric and a slice keep of a comparison, by the names of their fields."""
+    spread = found.spread if found.difference is not None else None
     return {
         "proposed": found.proposed,
         "in_service": found.in_service,
@@ -136,23 +137,49 @@ def _kept(found: Difference) -> dict[str, float | None]:
         "high": found.high,
         "confidence": found.confidence if found.difference is not None else None,
         "standard_error": found.standard_error,
+        "skew": spread.skew if spread else None,
+        "degrees": spread.degrees if spread else None,
+        "step": spread.step if spread else None,
     }
 
 
-def _compared(
-    collected: Collected, measure: Metric, rows: NDArray[Any] | None, *, confidence: float, seed: str
-) -> Difference:
-    def of(values: NDArray[Any] | None) -> Any:
-        return values if values is None or rows is None else values[rows]
+@dataclass(frozen=True)
+class _Some:
+    """Some rows of a set: all of them, or those of one slice."""
 
+    labels: NDArray[Any]
+    proposed: NDArray[Any]
+    in_service: NDArray[Any] | None
+    groups: NDArray[Any] | None
+    refused: tuple[NDArray[np.bool_], NDArray[np.bool_] | None]
+
+
+def _all_of(collected: Collected) -> _Some:
     assert collected.labels is not None  # noqa: S101 - nothing is measured without labels
+    answers, refused = collected.answers, collected.refused
+    masks = refused[PROPOSED], refused.get(IN_SERVICE)
+    return _Some(collected.labels, answers[PROPOSED], answers.get(IN_SERVICE), collected.groups, masks)
+
+
+def _of_a_slice(every: _Some, rows: NDArray[Any]) -> _Some:
+    proposed, in_service = every.refused
+    return _Some(
+        taken(every.labels, rows),
+        taken(every.proposed, rows),
+        None if every.in_service is None else taken(every.in_service, rows),
+        None if every.groups is None else groups_of(taken(every.groups, rows))[0],
+        (taken(proposed, rows), None if in_service is None else taken(in_service, rows)),
+    )
+
+
+def _compared(rows: _Some, measure: Metric, *, confidence: float, seed: str) -> Difference:
     return compare(
         measure,
-        of(collected.labels),
-        of(collected.answers[PROPOSED]),
-        of(collected.answers.get(IN_SERVICE)),
-        groups=of(collected.groups),
-        refused=(of(collected.refused[PROPOSED]), of(collected.refused.get(IN_SERVICE))),
+        rows.labels,
+        rows.proposed,
+        rows.in_service,
+        groups=rows.groups,
+        refused=rows.refused,
         confidence=confidence,
         seed=seed,
     )
@@ -160,22 +187,22 @@ def _compared(
 
 def slices(collected: Collected, gate: Gate, measured: Sequence[Measure], *, seed: str) -> Iterator[MeasuredSlice]:
     """Yield each metric on each slice: of the columns that the gate names, else of all that have few values."""
-    rule = gate.slices
+    rule, every = gate.slices, _all_of(collected)
     for column, (codes, words) in collected.slices.items():
         if rule is not None and column not in rule.by:
             continue
         if rule is None and len(words) > MOST_VALUES_SHOWN:
             continue
-        order = np.argsort(codes, kind="stable")
-        ends = np.cumsum(np.bincount(codes, minlength=len(words)))
+        sizes = counted(codes, len(words))
+        order, ends = in_order(codes, sizes), np.cumsum(sizes)
         for number, word in enumerate(words):
-            rows = order[ends[number - 1] if number else 0 : ends[number]]
+            some = _of_a_slice(every, order[ends[number] - sizes[number] : ends[number]])
             for one in measured:
                 if one.metric is not None:
                     allowed = rule.allows(one.name) if rule is not None else None
                     confidence = rule.confidence if rule is not None else CONFIDENCE
-                    found = _compared(collected, one.metric, rows, confidence=confidence, seed=seed)
-                    yield _slice(column, str(word), one.name, len(rows), found, allowed)
+                    found = _compared(some, one.metric, confidence=confidence, seed=seed)
+                    yield _slice(column, str(word), one.name, len(some.labels), found, allowed)
 
 
 def _slice(by: str, value: str, name: str, rows: int, found: Difference, allowed: float | None) -> MeasuredSlice:
@@ -219,90 +246,119 @@ def changed(
 def _decisions(
     collected: Collected, before: NDArray[Any], after: NDArray[Any], rules: EvaluationRules, inputs: Inputs | None
 ) -> Decisions | None:
-    words = collected.labels if collected.labels is not None else np.zeros(1, np.int64)
-    classes = np.unique(words)
-    try:
+    words, none_before, no_answer = collected.labels, collected.refused[IN_SERVICE], collected.refused[PROPOSED]
+    classes = np.zeros(1, np.int64) if words is None else distinct(words)
+
+    def decided(rows: slice) -> tuple[NDArray[Any], NDArray[Any]]:
         was, now = (
-            _decided(classes, answers, collected.refused[who], rules.threshold)
-            for who, answers in ((IN_SERVICE, before), (PROPOSED, after))
+            decisions(classes, _without(answers[rows], mask[rows]), rules.threshold)
+            for answers, mask in ((before, none_before), (after, no_answer))
         )
+        if was.ndim != 1 or now.ndim != 1 or (was.dtype.kind == "U") != (now.dtype.kind == "U"):
+            raise Undefined("decisions of the two versions do not compare")
+        return was, now
+
+    found, mistakes = _Moves(), _Mistakes(classes)
+    try:
+        for part in parts(before, after, words):
+            was, now = decided(part)
+            nothing_was, nothing_is = none_before[part], no_answer[part]
+            differs = (was != now) & ~nothing_is & ~nothing_was | (nothing_is != nothing_was)
+            right_before, right_after = np.zeros(len(was), np.bool_), np.zeros(len(now), np.bool_)
+            if words is not None:
+                labels = words[part]
+                right_before, right_after = (was == labels) & ~nothing_was, (now == labels) & ~nothing_is
+                mistakes.add(labels, was, now, nothing_was, nothing_is)
+            found.add(
+                part.start,
+                _moved(before[part], after[part], was, now),
+                fixed=differs & right_after & ~right_before,
+                broken=differs & right_before & ~right_after,
+                differs=differs,
+            )
+        shown = {row: decided(slice(row, row + 1)) for row, _ in found.worst("broken", "other", "fixed")}
     except Undefined:
         return None
-    if was.ndim != 1 or now.ndim != 1 or (was.dtype.kind == "U") != (now.dtype.kind == "U"):
-        return None
-    no_answer, none_before = collected.refused[PROPOSED], collected.refused[IN_SERVICE]
-    differs = (was != now) & ~no_answer & ~none_before | (no_answer != none_before)
-    right_before, right_after = np.zeros(len(was), np.bool_), np.zeros(len(now), np.bool_)
-    worth = None
-    if collected.labels is not None:
-        right_before, right_after = (was == words) & ~none_before, (now == words) & ~no_answer
-        worth = _worth(rules.costs, words, was, now, none_before, no_answer)
-    fixed, broken = differs & right_after & ~right_before, differs & right_before & ~right_after
-    moved = _moved(before, after, was, now)
     return Decisions(
         rows=collected.rows,
-        changed=int(differs.sum()),
-        fixed=int(fixed.sum()),
-        broken=int(broken.sum()),
-        other=int((differs & ~fixed & ~broken).sum()),
+        **found.counts,
         worst=tuple(
             ChangedDecision(
                 row=row,
-                before="no answer" if none_before[row] else _shown(was[row], before[row]),
-                after="no answer" if no_answer[row] else _shown(now[row], after[row]),
-                label="" if collected.labels is None else str(words[row]),
-                by=_finite(moved[row]),
+                before="no answer" if none_before[row] else _shown(shown[row][0][0], before[row]),
+                after="no answer" if no_answer[row] else _shown(shown[row][1][0], after[row]),
+                label="" if words is None else str(words[row]),
+                by=_finite(by),
                 inputs=_of_row(inputs, row),
             )
-            for row in _worst(moved, broken, differs & ~fixed & ~broken, fixed)
+            for row, by in found.worst("broken", "other", "fixed")
         ),
-        worth=worth,
+        worth=None if words is None else mistakes.saved(rules.costs),
     )
 
 
-def _decided(
-    classes: NDArray[Any], answers: NDArray[Any], refused: NDArray[np.bool_], threshold: float
-) -> NDArray[Any]:
-    """Return what each answer decides, part by part: on the way each number takes several times its size."""
-    parts = []
-    for start in range(0, len(answers), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        decided = decisions(classes, _without(answers[part], refused[part]), threshold)
-        is_small = decided.dtype.kind in "iu" and decided.size and -(2**31) < decided.min() <= decided.max() < 2**31
-        parts.append(decided.astype(np.int32) if is_small else decided)
-    return np.concatenate(parts)
+class _Moves:
+    """Counts of what moved, and the rows that moved furthest, over all parts of a set."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = dict.fromkeys(("changed", "fixed", "broken", "other"), 0)
+        self._furthest: dict[str, list[tuple[float, int]]] = {"fixed": [], "broken": [], "other": []}
+
+    def add(
+        self,
+        start: int,
+        by: NDArray[Any],
+        *,
+        fixed: NDArray[np.bool_],
+        broken: NDArray[np.bool_],
+        differs: NDArray[np.bool_],
+    ) -> None:
+        """Take rows from ``start`` on; ``by`` says how far each moved."""
+        self.counts["changed"] += int(differs.sum())
+        for kind, which in (("fixed", fixed), ("broken", broken), ("other", differs & ~fixed & ~broken)):
+            rows = np.flatnonzero(which)
+            self.counts[kind] += len(rows)
+            furthest = rows[np.argsort(-by[rows], kind="stable")][:WORST]
+            both = [*self._furthest[kind], *((float(by[row]), start + int(row)) for row in furthest)]
+            self._furthest[kind] = sorted(both, key=lambda one: -one[0])[:WORST]
+
+    def worst(self, *kinds: str) -> list[tuple[int, float]]:
+        """Return the rows of the first kind that moved furthest, then of the next, `WORST` in all, and how far."""
+        return [(row, by) for kind in kinds for by, row in self._furthest[kind]][:WORST]
 
 
 def _numbers(
     collected: Collected, before: NDArray[Any], after: NDArray[Any], costs: Costs | None, inputs: Inputs | None
 ) -> Decisions | None:
-    if before.size != len(before) or after.size != len(after) or collected.labels is None:
+    labels = collected.labels
+    if before.size != len(before) or after.size != len(after) or labels is None:
         return None
-    was, now = before.reshape(-1).astype(np.float64), after.reshape(-1).astype(np.float64)
-    both = ~(collected.refused[PROPOSED] | collected.refused[IN_SERVICE])
-    differs = both & ~np.isclose(was, now, rtol=_CLOSE, atol=_CLOSE_TO_ZERO)
-    farther = np.where(both, np.abs(now - collected.labels) - np.abs(was - collected.labels), 0.0)
-    fixed, broken = differs & (farther < 0), differs & (farther > 0)
-    worth = -float(farther.sum()) * costs.per_unit if costs is not None and costs.per_unit is not None else None
+    was, now, found, farther_in_all = before.reshape(-1), after.reshape(-1), _Moves(), 0.0
+    neither = collected.refused[PROPOSED] | collected.refused[IN_SERVICE]
+    for part in parts(was, now, labels):
+        then, today = was[part].astype(np.float64), now[part].astype(np.float64)
+        both = ~neither[part]
+        differs = both & ~np.isclose(then, today, rtol=_CLOSE, atol=_CLOSE_TO_ZERO)
+        farther = np.where(both, np.abs(today - labels[part]) - np.abs(then - labels[part]), 0.0)
+        farther_in_all += float(farther.sum())
+        found.add(part.start, farther, fixed=differs & (farther < 0), broken=differs & (farther > 0), differs=differs)
+    per_unit = costs.per_unit if costs is not None else None
     return Decisions(
         rows=collected.rows,
-        changed=int(differs.sum()),
-        fixed=int(fixed.sum()),
-        broken=int(broken.sum()),
-        other=int((differs & ~fixed & ~broken).sum()),
+        **found.counts,
         kind="number",
         worst=tuple(
             ChangedDecision(
                 row=row,
                 before=f"{was[row]:.6g}",
                 after=f"{now[row]:.6g}",
-                label=f"{collected.labels[row]:.6g}",
-                by=float(now[row] - was[row]),
+                label=f"{labels[row]:.6g}",
+                by=float(np.float64(now[row]) - np.float64(was[row])),
                 inputs=_of_row(inputs, row),
             )
-            for row in _worst(farther, broken)
+            for row, _ in found.worst("broken")
         ),
-        worth=worth,
+        worth=None if per_unit is None else -farther_in_all * per_unit,
     )
 
 
@@ -313,19 +369,20 @@ def _first_places(
     groups, labels = collected.groups, collected.labels
     if groups is None or labels is None or before.size != len(before) or after.size != len(after):
         return None
+    codes, sizes = groups_of(groups)
+    order = in_order(codes, sizes)
     was, now = (
-        _first_of_each(groups, _without(answers, collected.refused[who]).reshape(-1).astype(np.float64))
+        _first_of_each(order, sizes, answers.reshape(-1), collected.refused[who])
         for who, answers in ((IN_SERVICE, before), (PROPOSED, after))
     )
     differs = was != now
     gained = labels[now] - labels[was]
-    fixed, broken = differs & (gained > 0), differs & (gained < 0)
+    release(labels)
+    found = _Moves()
+    found.add(0, -gained, fixed=differs & (gained > 0), broken=differs & (gained < 0), differs=differs)
     return Decisions(
         rows=len(was),
-        changed=int(differs.sum()),
-        fixed=int(fixed.sum()),
-        broken=int(broken.sum()),
-        other=int((differs & (gained == 0)).sum()),
+        **found.counts,
         worst=tuple(
             ChangedDecision(
                 row=int(now[query]),
@@ -334,38 +391,58 @@ def _first_places(
                 by=float(gained[query]),
                 inputs=_of_row(inputs, int(now[query])),
             )
-            for query in _worst(-gained, broken)
+            for query, _ in found.worst("broken")
         ),
     )
 
 
-def _first_of_each(groups: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.intp]:
-    """Return the row with the greatest score of each group, in the order of the groups."""
-    order = np.lexsort((-scores, groups))
-    begins = np.flatnonzero(np.concatenate([[True], groups[order][1:] != groups[order][:-1]]))
-    return np.asarray(order[begins])
+def _first_of_each(
+    order: NDArray[Any], sizes: NDArray[Any], scores: NDArray[Any], refused: NDArray[np.bool_]
+) -> NDArray[np.intp]:
+    """Return the row with the greatest score of each group; ``order`` has the rows group by group, as `in_order`."""
+    found, ends = np.empty(len(sizes), np.intp), np.cumsum(sizes)
+    first = 0
+    while first < len(sizes):
+        begin = int(ends[first] - sizes[first])
+        last = max(int(np.searchsorted(ends, begin + AT_ONCE, "right")), first + 1)
+        rows = order[begin : int(ends[last - 1])]
+        numbers = _without(scores[rows], refused[rows]).astype(np.float64)
+        own = np.repeat(np.arange(last - first), sizes[first:last])
+        best = np.lexsort((-numbers, own))
+        found[first:last] = rows[best[ends[first:last] - sizes[first:last] - begin]]
+        release(order, scores)
+        first = last
+    return found
 
 
-def _worth(
-    costs: Costs | None,
-    labels: NDArray[Any],
-    was: NDArray[Any],
-    now: NDArray[Any],
-    none_before: NDArray[np.bool_],
-    no_answer: NDArray[np.bool_],
-) -> float | None:
-    """Return what the changed decisions save, by what each kind of mistake costs; None where that cannot be said."""
-    classes = np.unique(labels)
-    if costs is None or costs.false_positive is None or costs.false_negative is None or len(classes) > 2:
-        return None
-    so = labels == (1 if classes.dtype.kind in "biuf" and np.isin(classes, (0, 1)).all() else classes[-1])
+class _Mistakes:
+    """Mistakes of both versions, by kind, and what they cost."""
 
-    def cost(decided: NDArray[Any], missing: NDArray[np.bool_]) -> float:
-        wrong = (decided != labels) | missing
-        positives, negatives = int((wrong & ~so).sum()), int((wrong & so).sum())
-        return float(positives * (costs.false_positive or 0) + negatives * (costs.false_negative or 0))
+    def __init__(self, classes: NDArray[Any]) -> None:
+        self._positive = classes[-1]
+        if classes.dtype.kind in "biuf" and np.isin(classes, (0, 1)).all():
+            self._positive = 1
+        self._has_kinds = len(classes) <= 2
+        self._fewer_positives = self._fewer_negatives = 0
 
-    return cost(was, none_before) - cost(now, no_answer)
+    def add(
+        self,
+        labels: NDArray[Any],
+        was: NDArray[Any],
+        now: NDArray[Any],
+        none_before: NDArray[np.bool_],
+        no_answer: NDArray[np.bool_],
+    ) -> None:
+        """Count those of some rows."""
+        so, before, after = labels == self._positive, (was != labels) | none_before, (now != labels) | no_answer
+        self._fewer_positives += int((before & ~so).sum()) - int((after & ~so).sum())
+        self._fewer_negatives += int((before & so).sum()) - int((after & so).sum())
+
+    def saved(self, costs: Costs | None) -> float | None:
+        """Return what fewer mistakes save; None where that cannot be said."""
+        if costs is None or costs.false_positive is None or costs.false_negative is None or not self._has_kinds:
+            return None
+        return float(self._fewer_positives * costs.false_positive + self._fewer_negatives * costs.false_negative)
 
 
 def _without(answers: NDArray[Any], refused: NDArray[np.bool_]) -> NDArray[Any]:
@@ -379,24 +456,8 @@ def _moved(before: NDArray[Any], after: NDArray[Any], was: NDArray[Any], now: ND
     """Return how far each row's answer moved: the largest change of any of its numbers."""
     if before.dtype.kind != "f" or before.shape != after.shape:
         return np.asarray(was != now, dtype=np.float32)
-    found = np.zeros(len(before), np.float32)
-    for start in range(0, len(before), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        distance = np.abs(after[part].astype(np.float64) - before[part].astype(np.float64))
-        found[part] = np.nan_to_num(distance.reshape(len(distance), -1).max(axis=1), nan=np.inf)
-    return found
-
-
-def _worst(by: NDArray[Any], *kinds: NDArray[np.bool_]) -> list[int]:
-    """Return the rows that moved furthest of the first kind, then of the next, `WORST` in all."""
-    found: list[int] = []
-    for kind in kinds:
-        rows = np.flatnonzero(kind)
-        room = WORST - len(found)
-        if room <= 0:
-            break
-        found += (int(row) for row in rows[np.argsort(-by[rows], kind="stable")][:room])
-    return found
+    distance = np.abs(after.astype(np.float64) - before.astype(np.float64)).reshape(len(before), -1).max(axis=1)
+    return np.asarray(np.nan_to_num(distance, nan=np.inf), dtype=np.float32)
 
 
 def _shown(decided: Any, answer: NDArray[Any]) -> str:

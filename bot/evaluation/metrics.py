@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from bot.domain.nearest import did_you_mean
 from bot.evaluation import influence
 from bot.evaluation.influence import Average, Decided, Floats, Mask
+from bot.evaluation.room import AT_ONCE, distinct, groups_of, in_order, parts, release, room
 
 Array = NDArray[Any]
 
@@ -31,7 +32,6 @@ LINEAR = "linearised, paired t"
 DELONG = "DeLong"
 JACKKNIFE = "jackknife over blocks of rows"
 """How a metric's error is computed; docs/statistics.md explains each."""
-_AT_ONCE = 2**20
 _SHOWN = 40
 
 
@@ -110,7 +110,7 @@ def metric(name: str, *, threshold: float = 0.5, lower_is_better: bool = False) 
         return Metric(name, True, PAIRED, partial(_ndcg, k=int(depth) if depth else None))
     if found := _QUANTILE.fullmatch(plain):
         loss = partial(_quantile_loss, float(f"0.{found['share']}"))
-        return Metric(name, False, PAIRED, partial(_mean_of, loss, _number_labels, _number_answers))
+        return Metric(name, False, PAIRED, partial(_mean_of, loss, _read_numbers, _number_answers))
     average: Average | None = None
     if found := _AVERAGED.fullmatch(plain):
         plain, average = found["class"], "macro" if found["average"] == "macro" else "weighted"
@@ -194,20 +194,16 @@ def _finite(values: Array, what: str, start: int = 0) -> Floats:
     return numbers
 
 
-def _parts(values: Array) -> Iterator[tuple[int, Array]]:
-    """Yield a million values at a time, and the number of their first row: so ten million need little memory."""
-    for start in range(0, len(values), _AT_ONCE):
-        yield start, values[start : start + _AT_ONCE]
+def _see_that_all_are_finite(values: Array, what: str) -> None:
+    """Raise Undefined where one of them is not a finite number; looks at some of them at a time."""
+    for part in parts(values):
+        _finite(values[part], what, part.start)
 
 
-def _distinct(values: Array) -> Array:
-    """Return the distinct values, sorted."""
-    found = [np.unique(part) for _, part in _parts(values)]
-    return np.unique(np.concatenate(found)) if found else values[:0]
-
-
-def _number_labels(rows: Rows, _: int = 1) -> Floats:
-    labels = _finite(_flat(rows.labels), "labels")
+def _number_labels(rows: Rows) -> Array:
+    """Return one label a row, each a finite number, as they lie there."""
+    labels = _flat(rows.labels)
+    _see_that_all_are_finite(labels, "labels")
     if labels.ndim != 1:
         raise Undefined("a row has several labels, and this metric takes one")
     return labels
@@ -220,8 +216,12 @@ def _number_answers(answers: Array, start: int = 0) -> Floats:
     return numbers
 
 
-def _numbers(rows: Rows) -> tuple[Floats, Floats]:
-    return _number_labels(rows), _number_answers(_flat(rows.answered()))
+def _numbers(rows: Rows) -> tuple[Array, Array]:
+    """Return one label and one answer a row, each a finite number, as they lie there."""
+    labels, answers = _number_labels(rows), _flat(rows.answered())
+    for part in parts(answers):
+        _number_answers(answers[part], part.start)
+    return labels, answers
 
 
 def _text(values: Array) -> Array:
@@ -239,36 +239,46 @@ def _positive(labels: Array) -> Mask:
     """Return which rows are of the class that one number speaks of: 1, or the greater one of two."""
     labels = _text(_flat(labels))
     classes = _classes(labels)
-    if classes.dtype.kind in "biuf" and np.isin(classes, (0, 1)).all():
-        return np.asarray(labels == 1)
-    if len(classes) > 2:
-        raise Undefined(f"there are {len(classes)} classes, and an answer is one number")
-    if len(classes) < 2:
-        raise Undefined(f"every label is {_shown(classes[0])}")
-    return np.asarray(labels == classes[-1])
+    one: object = 1
+    if not (classes.dtype.kind in "biuf" and np.isin(classes, (0, 1)).all()):
+        if len(classes) > 2:
+            raise Undefined(f"there are {len(classes)} classes, and an answer is one number")
+        if len(classes) < 2:
+            raise Undefined(f"every label is {_shown(classes[0])}")
+        one = classes[-1]
+    found = np.empty(labels.shape, np.bool_)
+    for part in parts(labels):
+        found[part] = labels[part] == one
+    return found
 
 
 def _classes(labels: Array) -> Array:
     """Return the classes that labels name; raise Undefined where one is not a class."""
-    classes = _distinct(labels)
+    classes = distinct(labels)
     if classes.dtype.kind == "f":
         _finite(classes, "classes")
     return classes
 
 
-def _class_of(labels: Array, columns: int) -> NDArray[np.intp]:
+def _class_of(labels: Array, columns: int) -> NDArray[Any]:
     """Return the column of each row's class: its number, or its place in the alphabet."""
     labels = _text(_flat(labels))
+    codes = np.empty(labels.shape, np.min_scalar_type(columns))
     if labels.dtype.kind == "U":
-        classes, codes = np.unique(labels, return_inverse=True)
+        classes = distinct(labels)
         if len(classes) != columns:
             raise Undefined(f"the labels have {len(classes)} classes, and an answer has {columns} numbers")
+        for part in parts(labels):
+            codes[part] = np.searchsorted(classes, labels[part])
         return codes
-    numbers = _finite(labels, "labels")
-    codes = numbers.astype(np.intp)
-    if (codes != numbers).any() or codes.min() < 0 or codes.max() >= columns:
-        wrong = numbers[(codes != numbers) | (codes < 0) | (codes >= columns)][0]
-        raise Undefined(f"a label is {wrong:g}, and an answer has {columns} numbers: classes are 0 to {columns - 1}")
+    _see_that_all_are_finite(labels, "labels")
+    for part in parts(labels):
+        numbers = _finite(labels[part], "labels", part.start)
+        own = numbers.astype(np.intp)
+        if (wrong := (own != numbers) | (own < 0) | (own >= columns)).any():
+            said = f"a label is {numbers[wrong][0]:g}, and an answer has {columns} numbers"
+            raise Undefined(f"{said}: classes are 0 to {columns - 1}")
+        codes[part] = own
     return codes
 
 
@@ -276,9 +286,9 @@ def _shown(value: object) -> str:
     return str(value)[:_SHOWN]
 
 
-def _probability_labels(rows: Rows, columns: int) -> NDArray[np.intp]:
+def _probability_labels(rows: Rows, columns: int) -> NDArray[Any]:
     """Return the class of each row, as the number of its probability."""
-    return _positive(rows.labels).astype(np.intp) if columns == 1 else _class_of(rows.labels, columns)
+    return _positive(rows.labels).view(np.uint8) if columns == 1 else _class_of(rows.labels, columns)
 
 
 def _probabilities(answers: Array, start: int = 0) -> Array:
@@ -350,8 +360,7 @@ def _decided(
     width, kind = len(classes) + 1, np.min_scalar_type(len(classes))
     of_label, of_decision = np.empty(len(labels), kind), np.empty(len(labels), kind)
     counts = np.zeros((len(classes), width))
-    for start, decided, refused in _decisions(rows, words, threshold):
-        part = slice(start, start + len(decided))
+    for part, decided, refused in _decisions(rows, words, threshold):
         codes = np.where(refused, len(classes), np.searchsorted(classes, decided))
         own = np.searchsorted(classes, labels[part])
         counts += np.bincount(own * width + codes, minlength=counts.size).reshape(counts.shape)
@@ -363,22 +372,22 @@ def _decided(
     return Sample(found.value, found.of_rows(of_label, of_decision), found.step, rows.groups)
 
 
-def _decisions(rows: Rows, words: Array, threshold: float) -> Iterator[tuple[int, Array, Mask]]:
-    """Yield the first row, the decisions, and which rows have none, of some rows at a time."""
-    for start, part in _parts(_flat(rows.answers)):
-        refused = np.zeros(len(part), dtype=bool)
-        if rows.refused is not None:
-            refused = rows.refused[start : start + len(part)]
-        if refused.any() and part.dtype.kind == "f":
-            part = np.where(refused.reshape(-1, *[1] * (part.ndim - 1)), part.dtype.type(0), part)
-        decided = decisions(words, part, threshold, start=start)
+def _decisions(rows: Rows, words: Array, threshold: float) -> Iterator[tuple[slice, Array, Mask]]:
+    """Yield some rows at a time: which they are, their decisions, and which of them have none."""
+    answers = _flat(rows.answers)
+    for part in parts(answers, rows.labels):
+        some = answers[part]
+        refused = np.zeros(len(some), dtype=bool) if rows.refused is None else rows.refused[part]
+        if refused.any() and some.dtype.kind == "f":
+            some = np.where(refused.reshape(-1, *[1] * (some.ndim - 1)), some.dtype.type(0), some)
+        decided = decisions(words, some, threshold, start=part.start)
         if decided.ndim != 1:
             shape = list(decided.shape[1:])
             raise Undefined(f"an answer has the shape {shape}, and this metric takes one decision a row")
         if (words.dtype.kind == "U") != (decided.dtype.kind == "U"):
             said = f"labels such as {_shown(words[0])} and decisions such as {_shown(decided[0])}"
             raise Undefined(f"{said} do not compare")
-        yield start, decided, refused
+        yield part, decided, refused
 
 
 _MOST_CLASSES = 2000
@@ -439,16 +448,22 @@ def _scored(rows: Rows) -> tuple[Mask, Array]:
         answers = answers[:, 1]
     if answers.ndim != 1:
         raise Undefined(f"an answer has the shape {list(answers.shape[1:])}, and this metric takes one number a row")
-    if answers.dtype.kind not in "f":
-        answers = _finite(answers, "answers")
-    if refused is None or not refused.any():
-        for start, part in _parts(answers):
-            _finite(part, "answers", start)
+    if refused is not None and not refused.any():
+        refused = None
+    if refused is None and answers.dtype.kind == "f":
+        _see_that_all_are_finite(answers, "answers")
         return positive, answers
-    scores = np.where(refused, 0.0, _finite(np.where(refused, 0, answers), "answers"))
-    there = scores[~refused]
-    low, high = (float(there.min()), float(there.max())) if len(there) else (0.0, 0.0)
-    scores[refused & positive], scores[refused & ~positive] = low - 1.0, high + 1.0
+    scores, low, high = room(answers.shape, np.float64), np.inf, -np.inf
+    for part in parts(answers, scores):
+        some = answers[part] if refused is None else np.where(refused[part], 0, answers[part])
+        scores[part] = _finite(some, "answers", part.start)
+        there = scores[part] if refused is None else scores[part][~refused[part]]
+        if len(there):
+            low, high = min(low, float(there.min())), max(high, float(there.max()))
+    if refused is not None:
+        low, high = (low, high) if low <= high else (0.0, 0.0)
+        scores[refused & positive], scores[refused & ~positive] = low - 1.0, high + 1.0
+        release(scores)
     return positive, scores
 
 
@@ -467,45 +482,62 @@ def _of_classes(compute: Callable[[Mask, Array], tuple[float, Floats]], rows: Ro
 
 def _roc_auc_of_many(rows: Rows) -> Sample:
     """Return the mean over the classes, each against the rest."""
-    shares = _probabilities(_flat(rows.answered()))
-    labels = _probability_labels(rows, shares.shape[1])
-    there = np.bincount(labels, minlength=shares.shape[1])
+    shares = _flat(rows.answered())
+    for part in parts(shares):
+        _probabilities(shares[part], part.start)
+    columns = shares.shape[1]
+    labels = _probability_labels(rows, columns)
+    there = np.bincount(labels, minlength=columns)
     if (there == 0).any():
         raise Undefined(f"no row has the label {int((there == 0).argmax())}, and this metric compares all classes")
-    found = [influence.roc_auc(labels == one, shares[:, one]) for one in range(shares.shape[1])]
-    return Sample(
-        float(np.mean([value for value, _ in found])),
-        np.mean([psi for _, psi in found], axis=0),
-        groups=rows.groups,
-        rarest=int(there.min()),
-    )
+    values, whole = [], room((len(shares),), np.float64)
+    for one in range(columns):
+        value, psi = influence.roc_auc(labels == one, shares[:, one])
+        values.append(value)
+        for part in parts(whole, psi):
+            whole[part] += psi[part]
+    for part in parts(whole):
+        whole[part] /= columns
+    return Sample(float(np.mean(values)), whole, groups=rows.groups, rarest=int(there.min()))
 
 
 def _mean_of(
     score: Callable[..., Floats],
-    of_labels: Callable[[Rows, int], Array],
+    of_labels: Callable[[Rows, int], Callable[[slice], Array]],
     of_answers: Callable[[Array, int], Array],
     rows: Rows,
 ) -> Sample:
     """Return the mean of one score a row."""
     answers = _flat(rows.answered())
     labels = of_labels(rows, answers.shape[1] if answers.ndim > 1 else 1)
-    scores = np.empty(len(labels))
-    for start, part in _parts(answers):
-        scores[start : start + len(part)] = score(labels[start : start + len(part)], of_answers(part, start))
-    value = float(scores.mean())
-    scores -= value
-    scores /= len(scores)
+    scores, whole = room((len(answers),), np.float64), 0.0
+    for part in parts(answers, rows.labels, scores):
+        some = score(labels(part), of_answers(answers[part], part.start))
+        scores[part] = some
+        whole += some.sum()
+    value = float(whole / len(answers))
+    for part in parts(scores):
+        scores[part] -= value
+        scores[part] /= len(answers)
     return Sample(value, scores, groups=rows.groups)
 
 
-def _log_loss(classes: NDArray[np.intp], shares: Array) -> Floats:
+def _read_classes(rows: Rows, columns: int) -> Callable[[slice], Array]:
+    return _probability_labels(rows, columns).__getitem__
+
+
+def _read_numbers(rows: Rows, _: int) -> Callable[[slice], Array]:
+    labels = _number_labels(rows)
+    return lambda part: _finite(labels[part], "labels", part.start)
+
+
+def _log_loss(classes: NDArray[Any], shares: Array) -> Floats:
     smallest = np.finfo(shares.dtype).eps
     own = np.clip(np.take_along_axis(shares, classes[:, None], axis=1)[:, 0], smallest, 1 - smallest)
     return np.asarray(-np.log(own), dtype=np.float64)
 
 
-def _brier(classes: NDArray[np.intp], shares: Array) -> Floats:
+def _brier(classes: NDArray[Any], shares: Array) -> Floats:
     wide = shares.astype(np.float64)
     own = np.take_along_axis(wide, classes[:, None], axis=1)[:, 0]
     scores = np.asarray((wide**2).sum(axis=1) - own**2 + (1 - own) ** 2)
@@ -528,13 +560,13 @@ def _relative(labels: Floats, numbers: Floats) -> Floats:
     return np.abs(labels - numbers) / np.maximum(np.abs(labels), np.finfo(np.float64).eps)
 
 
-def _of_numbers(compute: Callable[[Floats, Floats], tuple[float, Floats]], rows: Rows) -> Sample:
+def _of_numbers(compute: Callable[[Array, Array], tuple[float, Floats]], rows: Rows) -> Sample:
     return Sample(*compute(*_numbers(rows)), groups=rows.groups)
 
 
 def _r2(rows: Rows) -> Sample:
     labels, _ = _numbers(rows)
-    if len(labels) and (labels == labels[0]).all():
+    if len(labels) and all((labels[part] == labels[0]).all() for part in parts(labels)):
         raise Undefined("all labels are the same, and this metric divides by how they vary")
     return _of_numbers(influence.coefficient_of_determination, rows)
 
@@ -542,11 +574,11 @@ def _r2(rows: Rows) -> Sample:
 _KNOWN: dict[str, tuple[bool, str, Callable[[Rows], Sample]]] = {
     "roc_auc": (True, DELONG, _roc_auc),
     "average_precision": (True, LINEAR, partial(_of_classes, influence.average_precision)),
-    "log_loss": (False, PAIRED, partial(_mean_of, _log_loss, _probability_labels, _probabilities)),
-    "brier": (False, PAIRED, partial(_mean_of, _brier, _probability_labels, _probabilities)),
-    "mae": (False, PAIRED, partial(_mean_of, _absolute, _number_labels, _number_answers)),
-    "mse": (False, PAIRED, partial(_mean_of, _squared, _number_labels, _number_answers)),
-    "mape": (False, PAIRED, partial(_mean_of, _relative, _number_labels, _number_answers)),
+    "log_loss": (False, PAIRED, partial(_mean_of, _log_loss, _read_classes, _probabilities)),
+    "brier": (False, PAIRED, partial(_mean_of, _brier, _read_classes, _probabilities)),
+    "mae": (False, PAIRED, partial(_mean_of, _absolute, _read_numbers, _number_answers)),
+    "mse": (False, PAIRED, partial(_mean_of, _squared, _read_numbers, _number_answers)),
+    "mape": (False, PAIRED, partial(_mean_of, _relative, _read_numbers, _number_answers)),
     "rmse": (False, LINEAR, partial(_of_numbers, influence.root_mean_squared_error)),
     "r2": (True, LINEAR, _r2),
 }
@@ -557,14 +589,17 @@ _KNOWN: dict[str, tuple[bool, str, Callable[[Rows], Sample]]] = {
 
 def _ndcg(rows: Rows, *, k: int | None) -> Sample:
     """Return the mean over the queries. A query is a group of rows, or one row with a label for each of its items."""
-    labels, answers = _flat(rows.labels), _flat(rows.answered())
-    relevance, scores = _finite(labels, "labels"), _finite(answers, "answers")
+    relevance, scores = _flat(rows.labels), _flat(rows.answered())
+    _see_that_all_are_finite(relevance, "labels")
+    _see_that_all_are_finite(scores, "answers")
     if relevance.shape != scores.shape:
         raise Undefined(f"labels of the shape {list(relevance.shape[1:])}, answers of {list(scores.shape[1:])}")
-    if relevance.min() < 0:
-        raise Undefined(f"a label is {relevance.min():g}, and relevance is 0 or more")
+    if (least := min(relevance[part].min() for part in parts(relevance))) < 0:
+        raise Undefined(f"a label is {least:g}, and relevance is 0 or more")
     if relevance.ndim == 2:
-        gains, groups = ndcg(relevance, scores, k), rows.groups
+        groups, gains = rows.groups, np.empty(len(relevance))
+        for part in parts(relevance, scores):
+            gains[part] = ndcg(_wide(relevance[part]), _wide(scores[part]), k)
     else:
         if rows.groups is None:
             raise Undefined("the set has no groups, which say what rows belong to one query")
@@ -573,15 +608,23 @@ def _ndcg(rows: Rows, *, k: int | None) -> Sample:
     return Sample(value, (gains - value) / len(gains), groups=groups)
 
 
-def _by_query(relevance: Floats, scores: Floats, groups: Array, k: int | None) -> Floats:
+def _wide(values: Array) -> Floats:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _by_query(relevance: Array, scores: Array, groups: Array, k: int | None) -> Floats:
     """Return the NDCG of each query, in the order of the groups' names."""
-    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    order, starts = np.argsort(codes, kind="stable"), np.cumsum(sizes) - sizes
+    codes, sizes = groups_of(groups)
+    order, starts = in_order(codes, sizes), np.cumsum(sizes) - sizes
     gains = np.empty(len(sizes))
     for size in np.unique(sizes):
-        which = np.flatnonzero(sizes == size)
-        rows = order[starts[which][:, None] + np.arange(size)]
-        gains[which] = ndcg(relevance[rows], scores[rows], k)
+        all_of_it = np.flatnonzero(sizes == size)
+        at_once = max(1, AT_ONCE // int(size))
+        for first in range(0, len(all_of_it), at_once):
+            which = all_of_it[first : first + at_once]
+            rows = order[starts[which][:, None] + np.arange(size)]
+            gains[which] = ndcg(_wide(relevance[rows]), _wide(scores[rows]), k)
+            release(order, relevance, scores)
     return gains
 
 

@@ -13,13 +13,15 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
+from bot.domain.spread import FEWEST, Spread
 from bot.evaluation.metrics import Metric, Rows, Sample, Undefined
+from bot.evaluation.room import groups_of, kept, parts
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -29,40 +31,10 @@ Name = TypeVar("Name")
 
 POWER = 0.8
 """The share of samples of `rows_needed` rows that would tell, if the versions are as alike as they may be."""
-FEWEST = 30.0
-"""Where fewer rows than this carry a result, there is no verdict: one more of them may turn it round."""
+_POWER_REACH = NormalDist().inv_cdf(POWER)
 BLOCKS = (40, 100)
 """A team's own metric is asked without each of at least and at most so many blocks of rows."""
-_PSEUDO_ROWS = 2.0
-_KEPT = 0.9
-_STRAIGHT = 1e-6
 _MOST_ROWS = 10**12
-
-
-def reach(error: Any, skew: Any, degrees: Any, step: Any, confidence: Any) -> Any:
-    """Return how far below an estimate its one-sided lower bound lies; of arrays elementwise.
-
-    Student's t, or where influences are skewed Hall's transformation (1992), whichever is wider. Two rows more than
-    were seen count as having the influence ``step``, and half a row is subtracted for continuity: else a version that
-    was seen to change nothing would be certain to change nothing. A tenth of the level is kept for what is
-    approximate in all this.
-    """
-    x = stats.t.ppf(1 - _KEPT * (1 - np.asarray(confidence)), degrees)
-    a = np.where(np.abs(skew) < _STRAIGHT, _STRAIGHT, skew)
-    bent = 3 / a * (np.cbrt(1 + a * (x - a / 6)) - 1)
-    return np.maximum(x, bent) * np.sqrt(np.square(error) + _PSEUDO_ROWS * np.square(step)) + np.multiply(step, 0.5)
-
-
-def tail(distance: Any, error: Any, skew: Any, degrees: Any, step: Any) -> Any:
-    """Return the p-value of the true value being ``distance`` or more below the estimate: the inverse of `reach`."""
-    spread = np.sqrt(np.square(error) + _PSEUDO_ROWS * np.square(step))
-    away = np.subtract(distance, np.multiply(step, 0.5))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        t = np.where(spread > 0, away / spread, np.where(away > 0, np.inf, -np.inf))
-        a = np.where(np.abs(skew) < _STRAIGHT, _STRAIGHT, skew)
-        straight = t + a * t**2 / 3 + a**2 * t**3 / 27 + a / 6
-    straight = np.where(np.isfinite(t), straight, t)
-    return np.minimum(stats.t.sf(np.minimum(t, straight), degrees) / _KEPT, 1.0)
 
 
 def moments(influence: Floats) -> tuple[Floats, Floats, Floats, Floats]:
@@ -72,53 +44,19 @@ def moments(influence: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     that was seen): about the number of rows where influences are like normal ones, and few where a few carry all.
     """
     units = influence.shape[-1]
-    second = np.einsum("...i,...i->...", influence, influence)
-    third = np.einsum("...i,...i,...i->...", influence, influence, influence)
-    fourth = np.einsum("...i,...i,...i,...i->...", influence, influence, influence, influence)
-    largest = np.maximum(influence.max(axis=-1, initial=0.0), -influence.min(axis=-1, initial=0.0))
+    second, third, fourth, largest = (np.zeros(influence.shape[:-1]) for _ in range(4))
+    for part in parts(influence) if influence.ndim == 1 else [slice(None)]:
+        some = influence[..., part]
+        second = second + np.einsum("...i,...i->...", some, some)
+        third = third + np.einsum("...i,...i,...i->...", some, some, some)
+        fourth = fourth + np.einsum("...i,...i,...i,...i->...", some, some, some, some)
+        largest = np.maximum(largest, np.maximum(some.max(axis=-1, initial=0.0), -some.min(axis=-1, initial=0.0)))
     most = max(units - 1.0, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         skew = np.where(second > 0, third / second**1.5, 0.0)
         excess = fourth / second**2 - 1 / units
         degrees = np.where((second > 0) & (excess > 2 / max(units, 1)), 2 / excess, most)
     return np.sqrt(second * units / max(most, 1.0)), skew, np.minimum(degrees, most), largest
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How an estimate spreads: its standard ``error``, ``skew`` and effective ``degrees`` of freedom.
-
-    ``step`` is how much one row more can change it: of decisions the most that is possible, else the most that any
-    row was seen to.
-    """
-
-    error: float
-    skew: float
-    degrees: float
-    step: float = 0.0
-
-    @property
-    def too_few(self) -> bool:
-        """Whether so few rows carry the estimate that nothing can be said of it."""
-        return self.degrees < FEWEST
-
-    def bounds(self, confidence: float) -> tuple[float, float]:
-        """Return how far below and above the estimate the one-sided bounds lie; inf where too few carry it."""
-        if self.too_few:
-            return math.inf, math.inf
-        below, above = (
-            float(reach(self.error, skew, self.degrees, self.step, confidence)) for skew in (self.skew, -self.skew)
-        )
-        return below, above
-
-    def p_value(self, above: float) -> float:
-        """Return the p-value of the true value lying ``above`` the estimate, or more; 1 where nothing can be said."""
-        return 1.0 if self.too_few else float(tail(above, self.error, -self.skew, self.degrees, self.step))
-
-    def of(self, times: float) -> Spread:
-        """Return the spread of so many times the rows."""
-        root = math.sqrt(times)
-        return Spread(self.error / root, self.skew / root, self.degrees * times, self.step / times)
 
 
 @dataclass(frozen=True)
@@ -217,12 +155,12 @@ def _compared(
             else without & (np.False_ if without_in_service is None else without_in_service)
         )
         if both.any():
-            kept = ~both
-            labels, proposed = labels[kept], proposed[kept]
-            in_service = None if in_service is None else in_service[kept]
-            groups = None if groups is None else groups[kept]
-            without = without[kept]
-            without_in_service = None if without_in_service is None else without_in_service[kept]
+            left = ~both
+            labels, proposed = kept(labels, left), kept(proposed, left)
+            in_service = None if in_service is None else kept(in_service, left)
+            groups = None if groups is None else kept(groups, left)
+            without = without[left]
+            without_in_service = None if without_in_service is None else without_in_service[left]
     rows = len(labels)
     if not rows:
         raise Undefined("no row counts: the set has none, or none was answered")
@@ -241,8 +179,9 @@ def _compared(
             confidence=confidence,
         )
     theirs = samples[1]
-    paired = np.subtract(ours.influence, theirs.influence, out=ours.influence)
-    paired *= sign
+    paired = ours.influence
+    for part in parts(paired, theirs.influence):
+        paired[part] = (paired[part] - theirs.influence[part]) * sign
     return Difference(
         rows,
         metric.method + ("" if groups is None else ", by groups"),
@@ -265,9 +204,11 @@ def _sampled(metric: Metric, rows: Rows, who: str, seed: str) -> Sample:
 def _spread(influence: Floats, *samples: Sample) -> Spread:
     step, groups = max(sample.step for sample in samples), samples[0].groups
     if groups is not None:
-        _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-        influence = np.bincount(codes, weights=influence, minlength=len(sizes)).astype(np.float64)
-        step *= int(sizes.max())
+        codes, sizes = groups_of(groups)
+        summed = np.zeros(len(sizes))
+        for part in parts(influence, codes):
+            np.add.at(summed, codes[part], influence[part])
+        influence, step = summed, step * int(sizes.max())
     error, skew, degrees, largest = (float(one) for one in moments(influence))
     if step:
         # Of decisions most rows change nothing: the step, and not those few, says what may still come.
@@ -368,7 +309,7 @@ def rows_needed(difference: Difference, max_regression: float, confidence: float
 
 def _is_enough(spread: Spread, room: float, confidence: float) -> bool:
     """Whether a lower bound of this spread leaves the room, four times in five."""
-    return not spread.too_few and spread.bounds(confidence)[0] + float(stats.norm.ppf(POWER)) * spread.error < room
+    return not spread.too_few and spread.bounds(confidence)[0] + _POWER_REACH * spread.error < room
 
 
 def p_worse(difference: Difference, max_regression: float) -> float:

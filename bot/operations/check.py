@@ -113,7 +113,7 @@ def check(
     results: list[CheckResult] = []
     earlier = _Earlier(platforms, name, subject)
     for change in subject.changes:
-        evaluated = platforms[change.environment].settings.evaluation_of(change.model) is not None
+        evaluated = platforms[change.environment].settings.has_behaviour(change.model)
         if change.after is None or name not in checks_of(evaluated=evaluated):
             continue
         what = f"{name}: {change.model} {change.after.version} for {change.environment}"
@@ -220,7 +220,9 @@ def aggregate(
     sets = {change: platforms[change.environment].settings.evaluation_of(change.model) for change in expected}
     problems += [
         f"there is no result for the check {name}"
-        for name in missing(results, expected, lambda change: sets[change] is not None)
+        for name in missing(
+            results, expected, lambda change: platforms[change.environment].settings.has_behaviour(change.model)
+        )
     ]
     whole = not_passed_together(expected, results)
     asked: list[CasesInService] = []

@@ -351,8 +351,8 @@ def _measure(
     on_staging: str,
     seen: _Seen,
 ) -> None:
-    rules = platform.settings.evaluation_of(change.model)
-    if rules is None:
+    rules, replays = platform.settings.evaluation_of(change.model), platform.settings.replays(change.model)
+    if rules is None and not replays:
         said = f"the settings of {change.environment} have no evaluation set for {change.model}"
         seen.findings.append(_finding("evaluation set", False, said))
         return
@@ -362,7 +362,7 @@ def _measure(
         said = f"not measured: these bytes were verified in service by {verified.id}"
         seen.findings.append(_finding("evaluation set", True, said))
         return
-    from bot.operations.measuring import Version, measure
+    from bot.operations.measuring import Version, measure, replay_alone
 
     champion = _other_in_service(change, entry)
 
@@ -373,16 +373,12 @@ def _measure(
         assert champion is not None  # noqa: S101 - asked for only then
         return version(*_in_service(platform, change, champion), f"{on_staging}-champion", change.left)
 
-    found = measure(
-        platform,
-        gate,
-        rules,
-        version(registered, contents, on_staging, change.bundle),
-        champion,
-        in_service,
-        replays=platform.settings.replays(change.model),
-        listens=change.section == "shadow",
-    )
+    proposed = version(registered, contents, on_staging, change.bundle)
+    if rules is None:
+        found = replay_alone(platform, proposed, champion, in_service, replays=replays)
+    else:
+        listens = change.section == "shadow"
+        found = measure(platform, gate, rules, proposed, champion, in_service, replays=replays, listens=listens)
     seen.evaluation = found.evaluation
     seen.findings += found.findings
 

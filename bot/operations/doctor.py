@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bot.concurrency import map_concurrent
 from bot.domain import desired as desired_module
 from bot.domain.branch_rules import hindrances
 from bot.domain.merging import method
 from bot.domain.package import PACKAGE_FILE
 from bot.domain.release import Lane, Slot
 from bot.domain.scope import many_branch, proposal_branch, retire_branch, revert_branch
-from bot.errors import OutsideError, Refused
+from bot.errors import InvalidInput, OutsideError, Refused
 from bot.exit_codes import ExitCode
 from bot.operations import trials
 from bot.operations.observe import underway
@@ -30,7 +31,7 @@ from bot.platform import each as servers_of
 from bot.records.ledger import Store
 from bot.render.deployment import unknown_workers
 from bot.render.memory import free
-from bot.settings import Environment, GatewayEndpoint, Slack, Triton, Tritons, secret_variables
+from bot.settings import Environment, GatewayEndpoint, Slack, Triton, Tritons, path_of, secret_variables
 from bot.share import ModelRepository, StagingRepository, trial_name
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def _trials(platform: Platform) -> list[Trial]:
         Trial("Git", lambda: _git(platform)),
         Trial("GitHub", lambda: _github(settings, platform.github)),
         Trial("MLflow", lambda: _mlflow(platform.registry, settings)),
+        *([Trial("evaluation sets", lambda: _evaluation_sets(platform))] if settings.evaluation else []),
         Trial("Slack", lambda: _slack(settings.slack, platform.slack)),
         Trial("records", lambda: platform.records.check(settings.environment)),
         Trial("staging share", platform.staging_share.trials.check),
@@ -279,6 +281,27 @@ def _mlflow(registry: Registry, settings: Environment) -> str | NotTried:
         )
     registry.package(version)
     return f"reads {model} {numbers[0]} ({len(files)} files), may set its aliases"
+
+
+def _evaluation_sets(platform: Platform) -> str:
+    """Read the description of every set and the first bytes of its rows; nothing is kept."""
+    # Not with the modules that read rows: they import pyarrow, which the doctor may lack.
+    from bot.evaluation.description import probe
+
+    settings = platform.settings
+
+    def look(name: str) -> str:
+        rules = settings.evaluation[name]
+        try:
+            described = probe(platform.reader(rules), rules.digest)
+        except InvalidInput as error:
+            file, key = path_of(settings.environment), f"evaluation.{name}"
+            raise InvalidInput(error.problem, file=file, key=key, next_step=error.next_step) from error
+        return f"{name} {described.rows:,} rows"
+
+    said = map_concurrent(sorted(settings.evaluation), look, limit=settings.concurrency.models)
+    more = f" and {len(said) - FEW_MODELS} more" if len(said) > FEW_MODELS else ""
+    return f"have the digests that the settings name: {', '.join(said[:FEW_MODELS])}{more}"
 
 
 def _slack(settings: Slack, channel: SlackChannel) -> str | NotTried:

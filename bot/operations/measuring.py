@@ -85,17 +85,54 @@ def measure(
             asked, problem = _side_by_side(stack, rules, rows, proposed, champion, in_service)
             evaluation = _evaluated(gate, rules, rows, proposed, champion, asked, problem)
             if replays and "in_service" in asked:
-                evaluation = evaluation.model_copy(
-                    update={"replay": _replayed(platform, proposed, replays, asked, rules, rows)}
+                asks: dict[Who, Infer] = {who: one.infer for who, one in asked.items()}
+                reading = Reading(
+                    outputs={who: one.rows.output for who, one in asked.items()},
+                    decides=None if rows.labels is None else rows.labels.kind == "class",
+                    threshold=rules.threshold,
                 )
+                found = _replayed(platform, proposed, replays, asks, reading, show_inputs=rules.show_inputs)
+                evaluation = evaluation.model_copy(update={"replay": found})
         except InvalidInput as error:
             return _nothing(rules, champion, _with_step(error))
     said = f"{rules.digest}: {rows.rows:,} rows, every byte compared"
-    found = [
-        Finding(what="evaluation set", passed=True, detail=said),
-        *findings(gate, evaluation, tolerance=rules.tolerance, listens=listens),
-    ]
-    return Measured(evaluation, tuple(found))
+    of_the_set = Finding(what="evaluation set", passed=True, detail=said)
+    judged = findings(gate, evaluation, tolerance=rules.tolerance, listens=listens)
+    return Measured(evaluation, (of_the_set, *judged))
+
+
+def replay_alone(
+    platform: Platform, proposed: Version, champion: Entry | None, in_service: Callable[[], Version], *, replays: int
+) -> Measured:
+    """Ask both versions the newest ``replays`` recorded live requests, where the settings name no evaluation set.
+
+    That stops nothing: nobody knows which answer is right. Raises OutsideError where staging or MLflow is away.
+    """
+    if champion is None:
+        said = "no recorded request was asked: nothing is in service to compare with"
+        return Measured(Evaluation(digest=""), (_replay_finding(said),))
+    problem, found = "", None
+    with ExitStack() as stack:
+        ask: dict[Who, Infer] = {"proposed": _infer(stack.enter_context(proposed.load()), proposed)}
+        with ExitStack() as trial:
+            try:
+                other = in_service()
+                ask["in_service"] = _infer(trial.enter_context(other.load()), other)
+                stack.push(trial.pop_all())
+            except PromobotError as error:
+                problem = _with_step(error)
+        if not problem:
+            found = _replayed(platform, proposed, replays, ask)
+    evaluation = Evaluation(digest="", champion=champion, champion_problem=problem, replay=found)
+    if found is None:
+        said = f"no recorded request was asked: version {champion.version} in service cannot be: {problem}"
+    else:
+        said = f"{found.requests:,} answered by both versions{f': {found.problem}' if found.problem else ''}"
+    return Measured(evaluation, (_replay_finding(said),))
+
+
+def _replay_finding(said: str) -> Finding:
+    return Finding(what="recorded requests", passed=True, detail=said)
 
 
 def _nothing(rules: EvaluationRules, champion: Entry | None, problem: str) -> Measured:
@@ -146,22 +183,19 @@ def _replayed(
     platform: Platform,
     proposed: Version,
     replays: int,
-    asked: Mapping[Who, _Opened],
-    rules: EvaluationRules,
-    rows: EvaluationSet,
+    ask: Mapping[Who, Infer],
+    reading: Reading | None = None,
+    *,
+    show_inputs: bool = False,
 ) -> Replay:
     from bot.operations.replaying import replay
 
     model, environment = proposed.registered.model, platform.environment
-    ask = {who: one.infer for who, one in asked.items()}
-    reading = Reading(
-        outputs={who: one.rows.output for who, one in asked.items()},
-        decides=None if rows.labels is None else rows.labels.kind == "class",
-        threshold=rules.threshold,
-    )
-    return replay(
-        platform.recordings, environment, model, replays, ask, reading=reading, show_inputs=rules.show_inputs
-    )
+    return replay(platform.recordings, environment, model, replays, ask, reading=reading, show_inputs=show_inputs)
+
+
+Infer = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+"""Asks a version on staging one whole request."""
 
 
 @dataclass(frozen=True)
@@ -169,14 +203,19 @@ class _Opened:
     """A version on staging that can be asked: rows of the set, and whole requests."""
 
     rows: Asking
-    infer: Callable[[Sequence[Tensor]], Sequence[Tensor]]
+    infer: Infer
 
 
 def _opened(stack: ExitStack, rules: EvaluationRules, rows: EvaluationSet, version: Version) -> _Opened:
-    triton, number = stack.enter_context(version.load()), version.registered.version
-    found = asking(triton, version.on_staging, number, rows, rules)
-    outputs = [spec.name for spec in found.signature.outputs]
-    return _Opened(found, partial(triton.infer, version.on_staging, number, outputs=outputs))
+    triton = stack.enter_context(version.load())
+    found = asking(triton, version.on_staging, version.registered.version, rows, rules)
+    return _Opened(found, _infer(triton, version))
+
+
+def _infer(triton: TritonServer, version: Version) -> Infer:
+    number = version.registered.version
+    outputs = [spec.name for spec in triton.signature(version.on_staging, number).outputs]
+    return partial(triton.infer, version.on_staging, number, outputs=outputs)
 
 
 def _measured(

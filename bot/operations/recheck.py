@@ -58,7 +58,7 @@ def recheck(platform: Platform, *, model: str, say: Say) -> Rechecked:
         changes = with_left([replace(c, before=serving.section(section).get(c.model)) for c in whole])
         found: list[CheckResult] = []
         for change, after in [(change, change.after) for change in changes if change.after]:
-            for name in checks_of(evaluated=settings.evaluation_of(change.model) is not None):
+            for name in checks_of(evaluated=settings.has_behaviour(change.model)):
                 say(f"{name}: {change.model} {after.version} for {settings.environment}")
                 found.append(run_check(platform, name, change, after, label=f"main-{settings.environment}"))
         beside = not_passed_together(changes, found)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from bot.domain.carrying import SAYS_SO
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import CHECKS, CheckName, CheckResult, Evidence, Finding
+from bot.domain.measured import unmeasured
 from bot.domain.names import short
 from bot.domain.nearest import nearest_number
 from bot.domain.retirement import is_removal
@@ -30,6 +31,7 @@ _MAX_NAMES, _MAX_ROWS = 60, 200
 """The verdict names so many entries, and a table has so many of those that have no section of their own."""
 NOTHING_LOOKED_AT = "looked at nothing"
 _PROBLEMS_SHOWN = 10
+_UNMEASURED_SHOWN = 10
 
 CHECK_NAMES: dict[CheckName, str] = {
     "ready": "READY",
@@ -41,7 +43,7 @@ _WHAT: dict[CheckName, str] = {
     "ready": "registered, allowed, and every byte as proposed",
     "triton": "loads on staging; configuration and signature agree",
     "smoke": "answers as the training framework did, in time",
-    "behaviour": "measured on the rows of the evaluation set, beside the version in service",
+    "behaviour": "measured on the evaluation set and on recorded requests, beside the version in service",
 }
 
 
@@ -158,7 +160,10 @@ def check_summary(name: CheckName, changes: Sequence[Change], results: Sequence[
     """Return one check's job summary."""
     if not results:
         if name == "behaviour" and any(change.after is not None for change in changes):
-            return "**Nothing to measure:** the settings have no evaluation set for what this pull request proposes."
+            return (
+                "**Nothing to measure:** the settings have no evaluation set and no recordings for what this pull "
+                "request proposes."
+            )
         return nothing_to_check(changes)
     parts = [f"## {CHECK_NAMES[name]}: {_WHAT[name]}"]
     for result in results:
@@ -194,7 +199,8 @@ def headline(
         return first + "".join(f" {line}." for line in said[:MAX_ENTRIES])
     what = ", ".join(escape(_named(change)) for change in proposed[:_MAX_NAMES])
     what += f" and {len(proposed) - _MAX_NAMES} more" * (len(proposed) > _MAX_NAMES)
-    also = "".join(f" {said}" for said in [*_besides(settings, other_paths), *[cases.also] * bool(cases.also)])
+    more = [*_only_claimed(results), *_besides(settings, other_paths), *[cases.also] * bool(cases.also)]
+    also = "".join(f" {said}" for said in more)
     say_so = " Merging makes main say so." if all(map(_answers_already, proposed)) else ""
     if not say_so and all(change.section == "shadow" for change in proposed):
         say_so = " A shadow gets copies of requests, and answers nobody."
@@ -279,6 +285,23 @@ def comment(
         )
     parts += [said for change, found in own[:MAX_ENTRIES] if (said := _findings_in_full(change, found))]
     return fit(parts)
+
+
+def _only_claimed(results: Sequence[CheckResult]) -> list[str]:
+    """Say which numbers passed on training's word alone, although the settings want the model to be measured."""
+    said = []
+    for result in results:
+        evaluation = result.evaluation
+        if evaluation is None or not result.passed:
+            continue
+        which = ", ".join(map(code, unmeasured(evaluation)))
+        if evaluation.digest and not evaluation.labelled:
+            which = "any metric, since the evaluation set has no labels"
+        elif which:
+            which = f"{which}: the gate judged only what training logged"
+        if which:
+            said.append(f"⚠️ **Not measured for {escape(result.model)} in {escape(result.environment)}:** {which}.")
+    return said[:_UNMEASURED_SHOWN]
 
 
 def _besides(settings: Sequence[SettingsChange], other_paths: Sequence[str]) -> list[str]:

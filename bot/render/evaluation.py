@@ -61,6 +61,8 @@ def _introduction(evaluation: Evaluation) -> str:
         )
     else:
         beside = f"beside version {evaluation.champion.version} in service, on the same Triton"
+    if not evaluation.digest:
+        return f"**Recorded requests**, {beside}:"
     return f"**Measured here** on {rows}, {beside}:"
 
 
@@ -70,9 +72,10 @@ def _metrics(evaluation: Evaluation, passed: Mapping[str, bool]) -> str:
         claimed = _number(one.claimed)
         if not passed.get(f"claimed {one.metric}", True):
             claimed = f"❌ {claimed}"
+        holds = passed.get(f"measured {one.metric}", True)
         rows.append(
             (
-                tick(passed.get(f"measured {one.metric}", True)),
+                "⚠️" if holds and one.proposed is None else tick(holds),
                 code(one.metric),
                 claimed,
                 _number(one.proposed) if one.proposed is not None else "not measured",
@@ -249,10 +252,10 @@ def lines(evaluation: Evaluation) -> list[str]:
     if evaluation.problem:
         return [f"measured: nothing: {evaluation.problem}"]
     champion = f"version {evaluation.champion.version}" if evaluation.champion else "nothing"
-    found = [
-        f"measured on {evaluation.rows:,} rows of {evaluation.digest} in {evaluation.seconds:.1f} s; in service: "
-        f"{champion}"
-    ]
+    found = [f"measured by recorded requests alone; in service: {champion}"]
+    if evaluation.digest:
+        on = f"{evaluation.rows:,} rows of {evaluation.digest} in {evaluation.seconds:.1f} s"
+        found = [f"measured on {on}; in service: {champion}"]
     if evaluation.champion_problem:
         found.append(f"    the version in service was not measured: {evaluation.champion_problem}")
     refused = evaluation.refused

@@ -6,8 +6,9 @@ ask both versions of each batch in turns, keep the answers. The loop sends batch
 the answers as arrays: once it reads the same batches from the disk, without comparing anything, and once it has them
 in memory already. Batches have 64 rows, as packages have by default, and 1,024.
 
-The memory is the largest that a process of its own had resident, which writes a set of ten million rows batch by
-batch, asks two versions on that Triton, and keeps the probability of each row.
+The memory is the largest that a process of its own had resident: it writes a set of ten million rows batch by batch,
+asks two versions on that Triton, and computes all that Behaviour says of them, four metrics, three slices and the
+decisions that change, with a million groups.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -23,10 +25,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from bot.domain.gate import Gate
 from bot.domain.signature import Signature
+from bot.evaluation import measured
 from bot.evaluation.asking import IN_SERVICE, PROPOSED, AskOne, ask, on_triton
+from bot.evaluation.collected import Collected, collect
 from bot.evaluation.sets import EvaluationSet, open_set, write
-from bot.settings import Triton
+from bot.settings import EvaluationRules, Triton
 from bot.systems.triton.server import TritonServer
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
 from tests.gateway.triton import RunningTriton, running_triton
@@ -34,7 +39,23 @@ from tests.gateway.triton import RunningTriton, running_triton
 READS = "a loop of tritonclient that reads the same batches"
 HAS = "a loop of tritonclient that has them in memory"
 FEATURES, LARGEST = 30, 4096
-MEBIBYTE = 2**20
+STEPS = {
+    "writing": "writing a set of {rows:,} rows",
+    "asking": "asking {rows:,} rows of two versions",
+    "judging": "metrics, slices and decisions of {rows:,} rows",
+}
+RULES = EvaluationRules.model_validate({"digest": f"sha256:{'0' * 64}", "from": "runs:/benchmark/evaluation"})
+GATE = Gate.model_validate(
+    {
+        "metrics": {
+            "accuracy": {"max_regression": 0.01, "confidence": 0.95},
+            "roc_auc": {"max_regression": 0.01, "confidence": 0.95},
+            "average_precision": {"max_regression": 0.01},
+            "log_loss": {"max_regression": 0.05, "lower_is_better": True},
+        },
+        "slices": {"by": ["region"], "max_regression": 0.02},
+    }
+)
 CONFIG = f"""\
 backend: "onnxruntime"
 default_model_filename: "model.onnx"
@@ -155,14 +176,11 @@ def _run(bench: Bench) -> Iterator[Figure]:
                 )
         many = bench.size(10_000_000, 200_000)
         base, peaks = (_peaks(bench, triton, count) for count in (1, many))
-        yield Figure(f"writing a set of {many:,} rows", [peaks["writing"]], goal=500, unit="MiB", note=_beside(base))
-        yield Figure(f"evaluating {many:,} rows", [peaks["asking"]], goal=500, unit="MiB", note=_beside(base))
+        for step, what in STEPS.items():
+            note = f"largest resident memory of the process; {base[step]:.0f} MiB with one row"
+            yield Figure(what.format(rows=many), [peaks[step]], goal=500, unit="MiB", note=note)
         client.close()
         server.close()
-
-
-def _beside(base: dict[str, float]) -> str:
-    return f"largest resident memory of the process; {base['asking']:.0f} MiB with one row"
 
 
 def _peaks(bench: Bench, triton: RunningTriton, rows: int) -> dict[str, float]:
@@ -173,29 +191,35 @@ def _peaks(bench: Bench, triton: RunningTriton, rows: int) -> dict[str, float]:
 
 
 def _evaluate(rows: int, address: str, folder: Path) -> None:
-    """Write a set, ask both versions, keep a score of each row; print the largest resident memory of each step."""
-    import tempfile
-
-    from bot.evaluation.column_file import ColumnFile
-
-    def peak() -> float:
-        # Not ru_maxrss: a process begins with that of the one which started it.
-        status = Path("/proc/self/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-
+    """Write a set, ask both versions, judge what they answer; print the largest resident memory of each step."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         written = write(Path(place, "set"), batches_of(rows))
-        writing = peak()
+        peaks = {"writing": _peak()}
         server = TritonServer(Triton(name="triton", grpc=address), request_seconds=60)
         opened = open_set(written.folder, written.digest)
-        columns = {PROPOSED: ColumnFile(), IN_SERVICE: ColumnFile()}
         asked = versions(server, opened, server.signature("classifier", 1))
-        for answered in ask(opened.batches(LARGEST), asked):
-            for who, column in columns.items():
-                column.add(answered.outputs[who]["probabilities"][:, 1])
-        if any(column.rows != rows for column in columns.values()):
-            raise RuntimeError("not every row was answered")
-        print(json.dumps({"writing": writing, "asking": peak()}))
+        collected = collect(ask(opened.batches(LARGEST), asked), rows=rows, output="probabilities")
+        peaks["asking"] = _peak()
+        _judge(collected, opened)
+        print(json.dumps({**peaks, "judging": _peak()}))
+
+
+def _judge(collected: Collected, rows: EvaluationSet) -> None:
+    """Compute what Behaviour says of the answers; raise RuntimeError where it says nothing."""
+    measures = measured.measures(GATE, RULES)
+    metrics = measured.metrics(collected, measures, seed=RULES.digest, claimed={})
+    slices = list(measured.slices(collected, GATE, measures, seed=RULES.digest))
+    changed = measured.changed(collected, rows.labels, RULES, inputs=None)
+    if collected.rows > 1 and (any(one.why for one in metrics) or not slices or changed is None):
+        raise RuntimeError("; ".join(one.why for one in metrics) or "nothing was judged")
+
+
+def _peak() -> float:
+    """Return the largest resident memory since the last time, in MiB."""
+    # Not ru_maxrss: a process begins with that of the one which started it.
+    status = Path("/proc/self/status").read_text()
+    Path("/proc/self/clear_refs").write_text("5")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 BENCHMARK = Benchmark("evaluation", "an evaluation set on two versions, against a loop of tritonclient", _run)

@@ -26,6 +26,7 @@ from bot.records.bucket import BucketRecords
 from bot.records.directory import RecordStore
 from bot.sandbox import s3, s3_like, worlds
 from bot.sandbox.processes import HOST
+from bot.sandbox.reference import evaluation_rows
 from bot.sandbox.tls import HERE as NAMES
 from bot.sandbox.tls import Authority
 from bot.settings import Bucket
@@ -70,6 +71,18 @@ def setting(**changes: Any) -> Arrange:
 
     def arrange(world: World, _: ExitStack) -> None:
         world.configure("dev", **changes)
+
+    return arrange
+
+
+def evaluated(*, digest: str = "", source: str = "") -> Arrange:
+    """Have dev's environment file name an evaluation set for all models, with another digest or another folder."""
+
+    def arrange(world: World, stack: ExitStack) -> None:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()), "rows")
+        there, address = evaluation_rows(folder, world.endpoints.mlflow)
+        where = f"{address.rpartition('/')[0]}/{source}" if source else address
+        world.configure("dev", evaluation={"default": {"digest": digest or there, "from": where}})
 
     return arrange
 
@@ -879,6 +892,22 @@ ROWS = (
         "serves prod, not dev",
         "gateway-dev-1 does not take the routes in force",
         lambda world, _: world.configure("dev", **gateways(world, url=world.endpoints.gateway["prod"][0].url)),
+    ),
+    Row(
+        "set-other",
+        "`evaluation.<model>.digest` is not that of the set which lies there",
+        "evaluation sets",
+        "and where it is kept lies",
+        "measured it on another evaluation set",
+        evaluated(digest=f"sha256:{'5' * 64}"),
+    ),
+    Row(
+        "set-gone",
+        "`evaluation.<model>.from` names a folder that MLflow does not have",
+        "evaluation sets",
+        "evaluation.json",
+        "measured it on another evaluation set",
+        evaluated(source="nowhere"),
     ),
     Row(
         "gateway-no-address",

@@ -119,7 +119,8 @@ def test_without_a_confidence_the_numbers_themselves_decide_and_an_unknown_metri
     assert not problems(gate(), evaluation(accuracy(difference=-0.005, low=-0.015, high=0.005)))
     unknown = MeasuredMetric(metric="accuracy", measure="", why="no metric is known as 'kpi'")
     found = findings(gate(), evaluation(unknown), tolerance=0.01)
-    assert [f.detail for f in found if f.what == "measured accuracy"] == ["not measured: no metric is known as 'kpi'"]
+    said = "not measured: no metric is known as 'kpi'; READY judged the number that training logged"
+    assert [f.detail for f in found if f.what == "measured accuracy"] == [said]
     assert all(finding.passed for finding in found)
     assert problems(gate(), evaluation(accuracy(proposed=None, why=""))) == {} and not evaluation().metric("f1")
 

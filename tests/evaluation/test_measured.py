@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
+from bot.domain.evaluation import Evaluation, MeasuredMetric
 from bot.domain.gate import Gate
-from bot.domain.measured import judged_slices
+from bot.domain.measured import _p_value, bounds, judged_slices
 from bot.domain.signature import Signature, TensorSpec
 from bot.errors import InvalidInput, Rejected
 from bot.evaluation.asking import ask
@@ -113,8 +114,6 @@ def test_a_version_that_is_better_on_average_and_worse_in_one_region_is_found() 
     found = heard(both(SLANTED), both(GOOD))
     measured = list(slices(found, by_region, measures(by_region, rules()), seed="s"))
     assert {(one.value, one.rows) for one in measured} == {("north", 100), ("south", 300)}
-    from bot.domain.evaluation import Evaluation
-
     assert by_region.slices is not None
     judged = judged_slices(by_region.slices, Evaluation(digest="d", slices=tuple(measured)))
     assert {(one.of.value, one.of.metric) for one in judged if one.outcome == "misses"} == {("north", "val_accuracy")}
@@ -258,9 +257,36 @@ def test_an_output_that_does_not_fit_names_those_that_there_are(
 
 def test_much_lies_on_the_disk_and_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     small = heard(both(SLANTED), both(GOOD))
-    monkeypatch.setattr("bot.evaluation.collected.ON_DISK_BYTES", 0)
+    monkeypatch.setattr("bot.evaluation.room.ON_DISK_BYTES", 0)
+    monkeypatch.setattr("bot.evaluation.room.AT_ONCE", 37)
     large = heard(both(SLANTED), both(GOOD))
     assert isinstance(large.answers["proposed"], np.memmap)
     assert np.array_equal(large.answers["proposed"], small.answers["proposed"])
     assert np.array_equal(large.labels, small.labels)  # type: ignore[arg-type]
     assert large.slices["region"][1] == ["north", "south"]
+    of = gate(slices={"by": ["region"], "min_rows": 50, "max_regression": 0.1})
+    on_disk, in_memory = (list(slices(each, of, measures(of, rules()), seed="s")) for each in (large, small))
+    for one, other in zip(on_disk, in_memory, strict=True):
+        assert (one.value, one.metric, one.rows) == (other.value, other.metric, other.rows)
+        assert (one.difference, one.low) == (pytest.approx(other.difference), pytest.approx(other.low))
+    decided = changed(small, CLASSES, rules(costs={"false_positive": 1, "false_negative": 3}), inputs=None)
+    assert decided == changed(large, CLASSES, rules(costs={"false_positive": 1, "false_negative": 3}), inputs=None)
+
+
+def test_evidence_is_judged_at_another_confidence_as_the_check_would_have_judged_it() -> None:
+    found = heard(both(SLANTED), both(GOOD))
+    sure = gate(metrics={"val_accuracy": {"max_regression": 0.02, "confidence": 0.8}, "roc_auc": {"minimum": 0.5}})
+    kept = metrics(found, measures(gate(), rules()), seed="s", claimed={})[0]
+    anew = metrics(found, measures(sure, rules()), seed="s", claimed={})[0]
+    assert kept.confidence == 0.95 and anew.confidence == 0.8
+    assert bounds(MeasuredMetric.model_validate_json(kept.model_dump_json()), 0.8) == (anew.low, anew.high)
+    allows = [gate(slices={"by": ["region"], "max_regression": allowed}) for allowed in (0.1, 0.02)]
+    first, second = (list(slices(found, of, measures(of, rules()), seed="s")) for of in allows)
+    rule = allows[1].slices
+    assert rule is not None and first[0].allowed == 0.1
+    again, judged = (
+        [one.outcome for one in judged_slices(rule, Evaluation(digest="d", slices=tuple(found)))]
+        for found in (first, second)
+    )
+    assert again == judged
+    assert [_p_value(one, 0.02) for one in first] == [one.p_value for one in second]

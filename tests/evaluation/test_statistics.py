@@ -15,20 +15,18 @@ from scipy import stats
 from bot.domain.evaluation import Evaluation, MeasuredSlice
 from bot.domain.gate import SliceRule
 from bot.domain.measured import judged_slices
+from bot.domain.spread import FEWEST, Spread
 from bot.evaluation.metrics import Metric, metric
 from bot.evaluation.statistics import (
-    FEWEST,
     Difference,
-    Spread,
     compare,
     holm,
     moments,
     non_inferior,
     p_worse,
-    reach,
     rows_needed,
-    tail,
 )
+from tests.simulations.arrays import reach, tail
 
 Array = NDArray[Any]
 
@@ -281,6 +279,11 @@ def test_a_p_value_is_the_confidence_at_which_the_bound_lies_there(
     error: float, skew: float, degrees: float, step: float, confidence: float
 ) -> None:
     away = float(reach(error, skew, degrees, step, confidence))
+    spread = Spread(error, skew, degrees, step)
+    assert spread.bounds(confidence)[0] == pytest.approx(away, rel=1e-9)
+    for above in (away, 0.3 * away, -away, 0.0):
+        expected = float(tail(above, error, -skew, degrees, step))
+        assert spread.p_value(above) == pytest.approx(expected, rel=1e-7, abs=1e-14)
     assert float(tail(away, error, skew, degrees, step)) == pytest.approx(1 - confidence, rel=1e-3, abs=1e-6)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ import pytest
 
 from bot.domain.evaluation import Evaluation
 from bot.domain.evidence import CHECKS, Evidence
+from bot.domain.recorded import Recorded
+from bot.domain.smoke import SmokeCases
+from bot.recordings import packed
+from bot.recordings.directory import Directory
 from bot.sandbox.reference import evaluation_rows
 from tests.operations.world import Registered, Said, World, rows_of
 
@@ -338,3 +343,98 @@ def test_sets_are_fetched_once(world: World, rows: Rows, tmp_path: Path) -> None
     checked(world, world.register(model))
     kept = list((tmp_path / "cache/promobot/evaluation").glob("*/evaluation.json"))
     assert len(kept) == 1 and json.loads(kept[0].read_text())["rows"] == 171
+
+
+def recorded(world: World, registered: Registered, folder: Path, *, requests: int) -> None:
+    """Record the golden requests of a version as a gateway would, one after another."""
+    cases = SmokeCases.from_json((registered.artifacts / "smoke.json").read_text()).cases
+    at = datetime(2026, 11, 30, 9, tzinfo=UTC)
+    lines = [
+        Recorded(
+            at + timedelta(seconds=number),
+            registered.model,
+            registered.version,
+            registered.digest,
+            cases[number % len(cases)].inputs,
+        ).to_line()
+        for number in range(requests)
+    ]
+    Directory(folder).add(f"dev/{registered.model}/2026-11-30/000000-g-0.jsonl.gz", packed(lines))
+
+
+def test_recorded_requests_are_asked_where_there_is_no_evaluation_set(world: World, tmp_path: Path) -> None:
+    model = world.model()
+    live = world.served(world.register(model))
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    recorded(world, live, folder, requests=12)
+    world.configure("dev", recordings={"directory": str(folder), "replay": {model: 10}})
+    number, said, comment = checked(world, world.register(model, "better"))
+    assert [one.code for one in said] == [0] * 5, "they stop nothing"
+    found = newest_result(world, number)
+    assert found.replay is not None and (found.replay.asked, found.replay.requests) == (10, 10)
+    assert found.digest == "" and found.metrics == () and found.champion is not None
+    plain = comment.replace("\\", "")
+    assert "**Recorded requests**, beside version 1 in service, on the same Triton:" in plain
+    assert " of 10 real requests would be " in plain and "⚠️ **Not measured" not in plain
+    assert "| ✅ | recorded requests | 10 answered by both versions |" in plain
+    evidence = newest(world, model)
+    assert evidence.passed and evidence.evaluation_set == ""
+    shown = world.words("evidence", "show", model, 2, "--env", "dev")
+    assert "measured by recorded requests alone; in service: version 1" in shown.out
+    world.merge(number)
+    assert world.deploy().code == 0 and world.version(model) == 2
+
+
+@pytest.mark.slow
+def test_recorded_requests_alone_need_a_version_that_answers_beside_and_a_result(
+    world: World, tmp_path: Path
+) -> None:
+    model = world.model()
+    world.configure("dev", recordings={"directory": str(tmp_path), "replay": {model: 10}})
+    first = world.register(model)
+    number, said, _ = checked(world, first)
+    assert [one.code for one in said] == [0] * 5
+    (behaviour,) = [one for one in newest(world, model).checks if one.check == "behaviour"]
+    assert behaviour.findings[-1].detail == "no recorded request was asked: nothing is in service to compare with"
+    world.merge(number)
+    assert world.deploy().code == 0
+    number = world.proposed(world.register(model, "better"))["number"]
+    assert [one.code for one in world.check(number)] == [0, 0, 0, 1]
+    assert f"there is no result for the check behaviour of dev/{model}" in world.sticky(number).replace("\\", "")
+    shutil.rmtree(first.artifacts)
+    world.check(number, "behaviour")
+    assert "⚠️ version 1 in service was not measured: " in world.sticky(number)
+
+
+def test_a_metric_that_nobody_can_compute_is_said_in_the_first_line(world: World, rows: Rows) -> None:
+    model = world.model()
+    world.configure("dev", gates={model: {"metrics": {"churned_value": {"minimum": 0.1}}}})
+    world.configure("dev", evaluation=rows.of(model))
+    _, said, comment = checked(world, world.register(model, churned_value=0.5))
+    assert [one.code for one in said] == [0] * 5, "its rule has no confidence, so READY alone judges it"
+    first = comment.splitlines()[2]
+    assert first.startswith("✅ **Every check passed for ")
+    assert f"⚠️ **Not measured for {model} in dev:** `churned_value`: the gate judged only what training logged." in (
+        first.replace("\\", "")
+    )
+    (row,) = list(rows_of(comment, "|  | metric | claimed by training"))[1:]
+    assert row[0] == "⚠️" and row[3] == "not measured"
+    assert "Say in evaluation.<model>.metrics what computes churned_value" in comment.replace("\\", "")
+
+
+def test_the_doctor_reads_every_set(world: World, rows: Rows) -> None:
+    model = world.model()
+    world.configure("dev", evaluation=rows.of(model))
+
+    def line() -> dict[str, Any]:
+        document = world.promobot("doctor", "--env", "dev").document
+        return next(one for one in document["environments"][0]["systems"] if one["system"] == "evaluation sets")
+
+    assert line()["works"] is True and f"{model} 171 rows" in line()["seen"]
+    world.configure("dev", evaluation={model: {"digest": f"sha256:{'5' * 64}", "from": rows.address}})
+    wrong = line()
+    assert wrong["works"] is False and f"evaluation.{model}: names the set 555555555555, and where" in (wrong["seen"])
+    gone = f"runs:/{'0' * 32}/evaluation"
+    world.configure("dev", evaluation={model: {"digest": rows.digest, "from": gone}})
+    assert line()["works"] is False

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ from bot.domain.release import Slot
 from bot.settings import Share
 from bot.share import StagingRepository
 from tests.operations.test_cases import case_of, forbidden, write
-from tests.operations.world import HTTP, Registered, World
+from tests.operations.world import BOT, HTTP, Registered, World, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -146,3 +150,30 @@ def test_what_a_killed_run_left_goes_and_what_a_living_one_has_stays(world: Worl
     removed = world.bot("cleanup", "--env", "dev")
     assert removed.code == 0, removed
     assert any(said.startswith(f"{living} from staging: ") for said in removed.document["removed"])
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_for_good_leaves_staging_to_the_next_one(world: World, tmp_path: Path) -> None:
+    model = world.model()
+    first = world.served(world.register(model))
+    world.served(world.register(model, "better"))
+    case = _case(tmp_path / "case.json", case_of(first))
+    root, state = world.endpoints.model_repository("staging"), world.endpoints.state("staging")
+    command = [sys.executable, "-m", "bot", "bisect", model, "--env", "dev", "--case", str(case)]
+    run = subprocess.Popen(
+        [*command, "--root", str(world.root)],
+        env={**os.environ, **world.endpoints.variables(login=BOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: list(root.glob(f"{model}.bisect-*")) or run.poll() is not None)
+    finally:
+        run.kill()
+        assert run.wait() == -signal.SIGKILL
+    (left,) = root.glob(f"{model}.bisect-dev-*")
+    assert list((state / "at-work").glob("*")), "nobody took its mark away, either"
+    found = world.words("bisect", model, "--env", "dev", "--case", str(case))
+    assert found.code == 0, found
+    assert f"{left.name} goes from staging: the run that loaded it was killed" in found.err
+    assert f"❌ {model} 2 (" in found.out.splitlines()[0]

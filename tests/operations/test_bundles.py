@@ -24,6 +24,7 @@ from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package
 from bot.domain.smoke import SmokeCase, SmokeCases, Tensor
 from bot.systems.triton.config import asked_in
 from bot.training.package import hash_file
+from tests.operations.test_cases import write
 from tests.operations.world import PROMOTIONS, Registered, World
 
 _INTERFACE = (
@@ -403,3 +404,31 @@ def test_a_bundle_goes_to_the_next_environment_whole_and_as_it_was_verified(worl
     bundled.released()
     said = world.promobot("promote", bundled.first, "--to", "prod")
     assert said.document["model"] == bundled.first and said.document["version"] == 2
+
+
+def test_a_case_of_a_part_is_law_for_each_later_version_of_that_part(bundle: Bundled) -> None:
+    two_releases(bundle)
+    world, part = bundle.world, bundle.first
+    before = float(
+        SmokeCases.from_json((bundle.now[part].artifacts / SMOKE_FILE).read_text()).cases[0].outputs[0].data[0]
+    )
+    tensor = {"datatype": "FP32", "shape": [1, 1]}
+    law = {
+        "format": 1,
+        "why": "INC-1207",
+        "by": "anna",
+        "inputs": [{"name": "X", **tensor, "data": [0.5]}],
+        "must": [{"name": "Y", **tensor, "data": [before]}],
+    }
+    write(world, part, law=law)
+    assert world.bot("validate").code == 0, "a part has no gate, and may have cases"
+    bundle.adds(part, before + 4.5)
+    bundle.asks(before + 4.5 + 10, note="third")
+    number = bundle.proposed()
+    smoke, verdict = world.check(number, "smoke")
+    assert (smoke.code, verdict.code) == (1, 1)
+    found = {
+        (one["model"], case["what"]): case["passed"] for one in smoke.document["results"] for case in one["findings"]
+    }
+    assert found[(part, "case law")] is False and (bundle.last, "case law") not in found
+    assert "failed at “case law”: Y " in world.sticky(number).splitlines()[2]

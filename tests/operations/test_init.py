@@ -33,7 +33,8 @@ def test_it_is_valid_and_the_auditors_find_nothing(
         assert actionlint.lint(workflow.read_text(), workflow.name) == []
     whole = "".join(file.read_text() for file in tmp_path.rglob("*") if file.is_file())
     assert not any(word in whole for word in ("ENVIRONMENT", "REPOSITORY", "OWNERS", "@REF", " REF", "PROMOBOT/"))
-    assert len((tmp_path / "README.md").read_text().splitlines()) <= 12
+    readme = (tmp_path / "README.md").read_text()
+    assert len(readme.splitlines()) <= 12 and "`cases/<model>/`" in readme and "`evaluation`" in readme
 
 
 def test_it_calls_what_there_is_with_inputs_that_there_are(tmp_path: Path) -> None:

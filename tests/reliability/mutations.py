@@ -1401,15 +1401,15 @@ MUTATIONS = (
     Mutation(
         "proof",
         "rows that no version was seen to decide otherwise may still come",
-        "bot/evaluation/statistics.py",
-        "_PSEUDO_ROWS = 2.0\n",
-        "_PSEUDO_ROWS = 0.0\n",
+        "bot/domain/spread.py",
+        "PSEUDO_ROWS = 2.0\n",
+        "PSEUDO_ROWS = 0.0\n",
         ("tests/evaluation/test_statistics.py::test_accuracy_holds_its_level_exactly_also_where_few_rows_differ",),
     ),
     Mutation(
         "proof",
         "a few rows that carry a difference carry no verdict",
-        "bot/evaluation/statistics.py",
+        "bot/domain/spread.py",
         "        return self.degrees < FEWEST\n",
         "        return False\n",
         ("tests/evaluation/test_statistics.py::test_nothing_is_said_where_a_few_rows_carry_it",),
@@ -3225,6 +3225,33 @@ MUTATIONS = (
             "tests/operations/test_behaviour.py::"
             "test_another_set_holds_what_was_measured_on_the_one_before_until_it_is_checked_again",
         ),
+    ),
+    Mutation(
+        "measured",
+        "another confidence is judged by all that the check knew",
+        "bot/domain/measured.py",
+        "    if of.spread is not None:\n        below, above",
+        "    if False:\n        below, above",
+        (
+            "tests/evaluation/test_measured.py::"
+            "test_evidence_is_judged_at_another_confidence_as_the_check_would_have_judged_it",
+        ),
+    ),
+    Mutation(
+        "measured",
+        "the verdict misses recorded requests that were not asked",
+        "bot/settings.py",
+        "        return self.evaluation_of(model) is not None or self.replays(model) > 0\n",
+        "        return self.evaluation_of(model) is not None\n",
+        ("tests/operations/test_behaviour.py::test_recorded_requests_are_asked_where_there_is_no_evaluation_set",),
+    ),
+    Mutation(
+        "measured",
+        "a metric that passes on the word of training is said in the first line",
+        "bot/domain/measured.py",
+        "    return tuple(one.metric for one in evaluation.metrics if one.proposed is None)\n",
+        "    return ()\n",
+        ("tests/operations/test_behaviour.py::test_a_metric_that_nobody_can_compute_is_said_in_the_first_line",),
     ),
     Mutation(
         "measured",

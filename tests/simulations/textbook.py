@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from bot.evaluation.statistics import reach
+from tests.simulations.arrays import reach
 
 Array = NDArray[Any]
 ALLOWED = 0.01

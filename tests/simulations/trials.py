@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bot.domain.spread import FEWEST
 from bot.evaluation.metrics import PAIRED, Rows
-from bot.evaluation.statistics import FEWEST, Difference, compare, holm, moments, non_inferior, p_worse, reach, tail
+from bot.evaluation.statistics import Difference, compare, holm, moments, non_inferior, p_worse
+from tests.simulations.arrays import reach, tail
 from tests.simulations.populations import Population, draw, population
 
 Array = NDArray[Any]
