@@ -92,6 +92,9 @@ T_OF_PYTHON = (
 LIBRARY = "tests/operations/test_check.py::test_a_library_in_a_package_is_never_copied_and_never_loaded"
 T_DEPLOY, T_EVIDENCE = "tests/operations/test_deploy.py", "tests/operations/test_evidence.py"
 STAGE = "bot/domain/stage.py"
+DIVIDING, STEPPING = "bot/domain/dividing.py", "bot/operations/deployment/rollouts.py"
+T_DIVIDING, T_ROLLOUTS = "tests/domain/test_dividing.py", "tests/domain/test_rollouts.py"
+T_CANARY, T_CANARY_DEPLOYED = "tests/gateway/test_canary.py", "tests/operations/test_canary.py"
 BLAME, SWITCHING = "bot/domain/blame.py", "bot/operations/deployment/switching.py"
 T_BLAME, T_ONE_OF_MANY = "tests/domain/test_blame.py", "tests/operations/test_blame.py"
 ONE_OF_THREE = "test_of_three_models_the_one_that_a_gateway_refuses_goes_back_and_one_command_takes_the_blame_back"
@@ -135,6 +138,112 @@ FORKS = f"{T_ISOLATION}::test_a_forks_verdict_is_red_and_nothing_of_it_needs_a_r
 
 TRITON_CONFIG = "bot/systems/triton/config.py"
 MUTATIONS = (
+    # Rollouts.
+    Mutation(
+        "rollout",
+        "who has a canary at one percent has it at the next",
+        DIVIDING,
+        "    return point(canary.salt, key) < canary.percent * _OF_A_PERCENT\n",
+        '    return point(f"{canary.salt}{canary.percent}", key) < canary.percent * _OF_A_PERCENT\n',
+        (f"{T_DIVIDING}::test_a_step_takes_its_share_of_100_000_keys_and_no_key_moves_back",),
+    ),
+    Mutation(
+        "rollout",
+        "another release picks other users",
+        DIVIDING,
+        "    return point(canary.salt, key) < canary.percent * _OF_A_PERCENT\n",
+        '    return point("", key) < canary.percent * _OF_A_PERCENT\n',
+        (f"{T_DIVIDING}::test_another_release_picks_other_users",),
+    ),
+    Mutation(
+        "rollout",
+        "a gateway of before refuses a table that divides",
+        "bot/domain/routes.py",
+        '            "format": 2 if any(route.divides for route in self.models.values()) else 1,\n',
+        '            "format": 1,\n',
+        ("tests/domain/test_routes.py::test_only_a_table_that_divides_is_of_format_2",),
+    ),
+    Mutation(
+        "rollout",
+        "an empty header is none",
+        "bot/gateway/core.py",
+        "        if header == name and value:\n",
+        "        if header == name:\n",
+        (f"{T_CANARY}::test_without_the_key_the_request_decides",),
+    ),
+    Mutation(
+        "rollout",
+        "a canary that is not ready is not routed to",
+        "bot/gateway/core.py",
+        "            for target in route.answering\n            if target not in",
+        "            for target in route.answering[:1]\n            if target not in",
+        (f"{T_CANARY}::test_a_canary_that_is_not_ready_is_refused_and_named",),
+    ),
+    Mutation(
+        "rollout",
+        "a shadow is not compared with a canary",
+        "bot/gateway/core.py",
+        "            if target is service.table.route(model).live:",
+        "            if True:",
+        (f"{T_CANARY}::test_only_what_the_live_version_answered_is_copied_to_a_shadow",),
+    ),
+    Mutation(
+        "rollout",
+        "a canary that main asks for goes on",
+        "bot/domain/plan.py",
+        "    return route.canary.target if route.canary is not None and lane is Lane.LIVE else route.target(lane)\n",
+        "    return route.target(lane)\n",
+        (f"{T_ROLLOUTS}::test_a_canary_that_main_asks_for_goes_on_and_changes_nothing",),
+    ),
+    Mutation(
+        "rollout",
+        "nothing goes back to a step",
+        "bot/domain/record.py",
+        '        return self.outcome in ("succeeded", "unconfirmed")\n',
+        '        return self.outcome in ("succeeded", "unconfirmed", "rolling out")\n',
+        (f"{T_ROLLOUTS}::test_nothing_goes_back_to_a_step_and_none_has_failed",),
+    ),
+    Mutation(
+        "rollout",
+        "a step of another rollout is not due",
+        STEPPING,
+        "(now.id, now.next_percent) == (due.rollout, due.percent)",
+        "now.next_percent == due.percent",
+        ("tests/operations/test_rollouts.py::test_only_the_next_step_of_the_same_rollout_is_due",),
+    ),
+    Mutation(
+        "rollout",
+        "a canary whose bytes fail before a step is put back",
+        STEPPING,
+        "    bad = [item for item in failed if git_must_follow(item.stage)]\n",
+        "    bad: list[Item] = []\n",
+        ("tests/operations/test_rollouts.py::test_a_canary_whose_bytes_fail_a_step_is_put_back",),
+    ),
+    Mutation(
+        "rollout",
+        "a step that fails goes back to no canary",
+        SWITCHING,
+        "    return before.undivided(item.change.model for item in ending)\n",
+        "    return before\n",
+        (f"{T_CANARY_DEPLOYED}::test_a_step_that_a_gateway_refuses_leaves_no_canary_and_blames_nobody",),
+    ),
+    Mutation(
+        "rollout",
+        "a canary is proven through gateways by its own version",
+        SWITCHING,
+        "    named = target.version if item.is_step or item.publishes_again else None\n",
+        "    named = None\n",
+        (f"{T_CANARY_DEPLOYED}::test_a_canary_goes_through",),
+    ),
+    Mutation(
+        "rollout",
+        "while GitHub is away users go back to what is live",
+        ROLLBACK,
+        "    return asked_for(share.routes.read(environment), known_entries(history)).models.get(model)\n",
+        "    live = share.routes.read(environment).undivided([model])\n"
+        "    return asked_for(live, known_entries(history)).models.get(model)\n",
+        (f"{T_CANARY_DEPLOYED}::test_while_github_is_stopped_users_go_back_to_what_is_live_beside_the_canary",),
+    ),
     # Signed commits.
     Mutation(
         "signed commits",
