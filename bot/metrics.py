@@ -156,7 +156,7 @@ class ServiceMetrics:
             self._values[family][labels] = self._values[family].get(labels, 0) + number
 
     def _replace(self, family: Family, environment: str, values: Mapping[tuple[str, ...], float]) -> None:
-        """Forget what was said of the environment: a series that ends must not stay as it was."""
+        """Forget all values of the environment: a series that ends must not stay as it was."""
         with self._lock:
             kept = {labels: value for labels, value in self._values[family].items() if labels[0] != environment}
             self._values[family] = {**kept, **values}

@@ -560,7 +560,7 @@ class EvaluationRules(_Part):
     @property
     def rules(self) -> dict[str, object]:
         """What decides the findings of a measurement, besides the gate."""
-        # What was seen while inputs were shown is not carried to where they are not.
+        # A result that shows inputs is not carried to where they are not shown.
         shown = {"show_inputs": True} if self.show_inputs else {}
         return {"digest": self.digest, "measured_by": self.measured_by, "tolerance": self.tolerance, **shown}
 

@@ -254,7 +254,7 @@ ACCURACY = "gates.churn.metrics.accuracy"
                 ({"s3": {"bucket": "mlops"}}, False),
                 ({"s3": {"bucket": "mlops", "prefix": "x"}, "from": "runs:/r/x"}, False),
                 (
-                    {"from": "runs:/r/x", "output": "p", "metrics": {"a": "f1"}, "tolerance": 0},
+                    {"from": "runs:/r/x", "output": "p", "metrics": {"accuracy": "f1"}, "tolerance": 0},
                     True,
                 ),
                 ({"from": "runs:/r/x", "threshold": 1}, False),

@@ -48,7 +48,7 @@ class Reading:
         chances = 0 <= was <= 1 and 0 <= now <= 1
         if self.decides is False or (self.decides is None and not chances):
             return not is_close(was, now)
-        # A class by its number is no probability: classes 0 and 1 are the same either way.
+        # A number outside 0 to 1 is a class by its number; classes 0 and 1 read the same either way.
         return (was >= self.threshold) != (now >= self.threshold) if chances else round(was) != round(now)
 
 

@@ -10,10 +10,10 @@ bounds are wrong at *any* look of one sequence with a probability of at most ``a
 - A quantile of what is counted in cells (Howard, Ramdas 2022): the share of values up to a cell's end is a rate. The
   bound is found by going through the cells, and yet alpha is not divided among them. If the upper bound of a quantile
   is too low at any cell's end, the counts claim too much there; the counts up to the last end below the true quantile
-  are no smaller, so they claim too much, too. That end is fixed before anything is counted. One fixed cell can fool
-  us, not any of them.
+  are at least as large, so they claim too much, too. That end is fixed before anything is counted. One fixed cell can
+  fool us, not any of them.
 
-What the bounds assume: each request fails, or is slow, independently of the others, and at the same rate.
+The bounds assume that each request fails, or is slow, independently of the others, and at the same rate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from itertools import accumulate
 from math import inf, lgamma, log
 
 LEVEL = 0.001
-"""How often at most a healthy rollout is put back: shared by its signals, its periods and its sequences."""
+"""Largest probability that a healthy rollout is put back. Its signals, periods and sequences share it."""
 SIGNALS = 2
 """Failures and latency."""
 _PRIOR = 0.5
@@ -33,7 +33,7 @@ _HALVINGS = 60
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is sure at every look: the true value lies between them, both included."""
+    """The true value lies between them, both included: that is sure at every look."""
 
     low: float
     high: float
@@ -69,7 +69,7 @@ class Cells:
 
     @property
     def of(self) -> int:
-        """How many values there are."""
+        """Number of values."""
         return sum(self.counts)
 
     def up_to(self) -> list[Counts]:

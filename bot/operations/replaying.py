@@ -29,9 +29,9 @@ def replay(
 ) -> Replay:
     """Ask both versions the newest ``limit`` recorded requests; return how many are decided otherwise.
 
-    ``reading`` says what answers decide. A request that a version refuses is counted; what it says of it may quote
-    the request, and is kept with ``show_inputs`` only. Where recordings cannot be read, or staging no longer answers,
-    the result says so, with what was found until then: nobody may take a part for the whole.
+    ``reading`` says what answers decide. A request that a version refuses is counted. Its words may quote the
+    request, so they are kept with ``show_inputs`` only. Where recordings cannot be read, or staging no longer
+    answers, the result says so, with what was found until then: nobody may take a part for the whole.
     """
     tally = Tally(reading)
     try:
