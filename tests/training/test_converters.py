@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,68 +89,72 @@ class Halves(TransformerMixin, BaseEstimator):
 @pytest.mark.parametrize(
     ("model", "inputs", "says"),
     [
-        (object(), NUMBERS, "model: nothing here converts a object to ONNX"),
-        (lambda: 0, NUMBERS, "model: nothing here converts a function to ONNX"),
-        (OwnClassifier().fit(NUMBERS, TWO), NUMBERS, "model: OwnClassifier cannot be converted to ONNX: "),
+        (lambda: object(), NUMBERS, "model: nothing here converts a object to ONNX"),
+        (lambda: lambda: 0, NUMBERS, "model: nothing here converts a function to ONNX"),
+        (lambda: OwnClassifier().fit(NUMBERS, TWO), NUMBERS, "model: OwnClassifier cannot be converted to ONNX: "),
         (
-            VotingClassifier([("a", LogisticRegression())]).fit(NUMBERS, TWO),
+            lambda: VotingClassifier([("a", LogisticRegression())]).fit(NUMBERS, TWO),
             NUMBERS,
             "VotingClassifier cannot be converted to ONNX: flatten_transform",
         ),
-        (LogisticRegression(), NUMBERS, "LogisticRegression cannot be converted to ONNX: "),
-        (LogisticRegression().fit(NUMBERS, TWO), [[1, 2], [3]], "inputs: have rows of different lengths"),
-        (encoded(Ridge()).fit(TABLE, TWO), NUMBERS, "Pipeline cannot be converted to ONNX: "),
+        (lambda: LogisticRegression(), NUMBERS, "LogisticRegression cannot be converted to ONNX: "),
+        (lambda: LogisticRegression().fit(NUMBERS, TWO), [[1, 2], [3]], "inputs: have rows of different lengths"),
+        (lambda: encoded(Ridge()).fit(TABLE, TWO), NUMBERS, "Pipeline cannot be converted to ONNX: "),
         (
-            encoded(Ridge()).fit(TABLE, TWO),
+            lambda: encoded(Ridge()).fit(TABLE, TWO),
             TABLE.assign(city=pd.Series([None, *TABLE["city"][1:]], dtype=object)),
             "inputs: city: row 0 holds None, which is neither a number nor text",
         ),
         (
-            xgboost.XGBRegressor(n_estimators=5).fit(NUMBERS, TWO),
+            lambda: xgboost.XGBRegressor(n_estimators=5).fit(NUMBERS, TWO),
             TABLE,
             "inputs: city is not a column of numbers, and such a model has one input of numbers",
         ),
-        (cat(catboost.CatBoostClassifier), NUMBERS, "CatBoostClassifier cannot be converted to ONNX: "),
-        (cat(catboost.CatBoostClassifier).fit(NUMBERS, TWO > 0), NUMBERS, "CatBoostClassifier has labels of bool, "),
+        (lambda: cat(catboost.CatBoostClassifier), NUMBERS, "CatBoostClassifier cannot be converted to ONNX: "),
         (
-            encoded(cat(catboost.CatBoostClassifier)).fit(TABLE, TWO * 1.0),
+            lambda: cat(catboost.CatBoostClassifier).fit(NUMBERS, TWO > 0),
+            NUMBERS,
+            "CatBoostClassifier has labels of bool, ",
+        ),
+        (
+            lambda: encoded(cat(catboost.CatBoostClassifier)).fit(TABLE, TWO * 1.0),
             TABLE,
             "CatBoostClassifier has labels of float64, which its exporter does not write",
         ),
         (
-            lightgbm.LGBMClassifier(verbose=-1, n_estimators=3).fit(NUMBERS, TWO > 0),
+            lambda: lightgbm.LGBMClassifier(verbose=-1, n_estimators=3).fit(NUMBERS, TWO > 0),
             NUMBERS,
             "LGBMClassifier has labels of bool, which its exporter does not write",
         ),
         (
-            xgboost.XGBClassifier(booster="dart", n_estimators=3).fit(NUMBERS, TWO),
+            lambda: xgboost.XGBClassifier(booster="dart", n_estimators=3).fit(NUMBERS, TWO),
             NUMBERS,
             "XGBClassifier has the booster dart, and the converter knows gbtree only",
         ),
         (
-            xgboost.XGBRegressor(n_estimators=3).fit(NUMBERS, NUMBERS[:, :2]),
+            lambda: xgboost.XGBRegressor(n_estimators=3).fit(NUMBERS, NUMBERS[:, :2]),
             NUMBERS,
             "XGBRegressor predicts 2 numbers, and the converter knows trees of one",
         ),
         (
-            make_pipeline(Halves(), LogisticRegression()).fit(NUMBERS, TWO),
+            lambda: make_pipeline(Halves(), LogisticRegression()).fit(NUMBERS, TWO),
             NUMBERS,
             "Pipeline cannot be converted to ONNX: there is no converter for Halves",
         ),
         (
-            make_pipeline(StandardScaler(), MultiOutputClassifier(LogisticRegression())).fit(
+            lambda: make_pipeline(StandardScaler(), MultiOutputClassifier(LogisticRegression())).fit(
                 NUMBERS, np.stack([TWO, 1 - TWO], axis=1)
             ),
             NUMBERS,
             "MultiOutputClassifier answers several labels for a row, with a list of probabilities",
         ),
         (
-            TransformedTargetRegressor(Ridge(), func=np.log1p, inverse_func=np.expm1).fit(NUMBERS, TWO),
+            lambda: TransformedTargetRegressor(Ridge(), func=np.log1p, inverse_func=np.expm1).fit(NUMBERS, TWO),
             NUMBERS,
             "TransformedTargetRegressor turns the answers of its regressor back by a function of Python",
         ),
         (
-            cat(catboost.CatBoostRegressor, loss_function="MultiRMSE").fit(NUMBERS, NUMBERS[:, :2]),
+            lambda: cat(catboost.CatBoostRegressor, loss_function="MultiRMSE").fit(NUMBERS, NUMBERS[:, :2]),
             NUMBERS,
             "CatBoostRegressor was trained with MultiRMSE and answers several numbers",
         ),
@@ -157,10 +162,10 @@ class Halves(TransformerMixin, BaseEstimator):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_model_that_cannot_be_converted_is_told_by_its_class(
-    model: Any, inputs: Any, says: str, tmp_path: Path
+    model: Callable[[], Any], inputs: Any, says: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InvalidInput) as refused:
-        build_package(model, tmp_path / "p", inputs=inputs)
+        build_package(model(), tmp_path / "p", inputs=inputs)
     assert says in str(refused.value)
     assert refused.value.next_step
     assert not tmp_path.joinpath("p").exists()
