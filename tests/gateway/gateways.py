@@ -137,15 +137,23 @@ sys.exit(gateway.main())
 
 @contextmanager
 def gateway_process(
-    routes_file: Path, tritons: Sequence[str], *, arguments: Sequence[str] = (), user: int | None = None
+    routes_file: Path,
+    tritons: Sequence[str],
+    *,
+    arguments: Sequence[str] = (),
+    user: int | None = None,
+    tree: Path | None = None,
 ) -> Iterator[GatewayProcess]:
     """Run ``python -m bot.gateway`` until the block ends; as ``user``, who is in no group of ours, if given.
+
+    ``tree`` is where the code of another state of the repository lies; by default it is this one's.
 
     That user may not be allowed to start our Python, so the process becomes that user when it has read its own code.
     """
     with Ports() as ports:
         port = ports.take()
     log_file = routes_file.with_name(f"gateway-{port}.log")
+    routes_file = routes_file.absolute()
     code = ["-m", "bot.gateway"] if user is None else ["-c", _AS_USER, str(user)]
     command = [sys.executable, *code, "--routes", str(routes_file), "--port", str(port)]
     command += ["--follow-seconds", "0"]  # these tests say when it reloads
@@ -156,6 +164,7 @@ def gateway_process(
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PROMOBOT_RELOAD_TOKEN": TOKEN},
+            cwd=tree,
         )
     gateway = GatewayProcess(f"http://127.0.0.1:{port}", routes_file, process, log_file)
     try:

@@ -29,6 +29,8 @@ class RunningTriton:
     url: str
     grpc: str
     process: subprocess.Popen[bytes]
+    metrics: str = ""
+    """``host:port`` of its own metrics, where it has any."""
 
     def load(self, model: str) -> None:
         http_client.post(f"{self.url}/v2/repository/models/{model}/load", timeout=60).raise_for_status()
@@ -51,11 +53,16 @@ def publish_adder(directory: Path, *, versions: Sequence[int]) -> None:
 
 @contextmanager
 def running_triton(
-    repository: Path, *, host: str = HOST, http_port: int | None = None, completes: bool = False
+    repository: Path,
+    *,
+    host: str = HOST,
+    http_port: int | None = None,
+    completes: bool = False,
+    metrics: bool = False,
 ) -> Iterator[RunningTriton]:
     """Run the sandbox's Triton on ``repository`` until the block ends; it has loaded nothing.
 
-    With ``completes`` it completes configurations, as a stock Triton does.
+    With ``completes`` it completes configurations, as a stock Triton does. With ``metrics`` it tells its own.
     """
     with Ports() as ports:
         part = triton.part(
@@ -64,6 +71,7 @@ def running_triton(
             model_repository=repository,
             http_port=http_port or ports.take(),
             grpc_port=(grpc_port := ports.take()),
+            metrics_port=(metrics_port := ports.take() if metrics else None),
         )
         log_file = repository.with_name("triton.log")
         command = [f"--http-address={host}" if "--http-address=" in word else word for word in part.command]
@@ -75,7 +83,9 @@ def running_triton(
             )
         try:
             wait_until_live(f"http://{host}:{part.port}", process, log_file)
-            yield RunningTriton(f"http://{host}:{part.port}", f"127.0.0.1:{grpc_port}", process)
+            yield RunningTriton(
+                f"http://{host}:{part.port}", f"127.0.0.1:{grpc_port}", process, f"{HOST}:{metrics_port}"
+            )
         finally:
             process.terminate()
             try:
