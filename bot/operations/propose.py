@@ -102,12 +102,13 @@ def propose(
     say: Say,
     verified: Verified | None = None,
     listener: Listener | None = None,
+    only_to_answer: bool = False,
     asking: Asking = ASKED_BY_NOBODY,
 ) -> Proposal:
     """Wait for READY, see that the package is whole, run the gate, and open or update the pull request.
 
     ``verified`` is the digest of a promotion; None where a registered version is proposed. ``listener`` proposes it
-    as a shadow.
+    as a shadow. ``only_to_answer``: where it misses its gate it is stopped, also where it might listen.
     """
     main = lazy(partial(judge_on_main, platform, say=say))
     try:
@@ -119,7 +120,9 @@ def propose(
     newest = platform.ledger.newest_deployment()
     judge = main()
     seen = Seen.of(platform, judge.desired, [model])
-    facts = facts_of(platform, judge, seen, model, candidate, verified, listener, asking=asking)
+    facts = facts_of(
+        platform, judge, seen, model, candidate, verified, listener, only_to_answer=only_to_answer, asking=asking
+    )
     if isinstance(facts, Proposal):
         return facts
     # The reason names the champion of its day. Another champion gives another reason, but nothing to propose.
@@ -156,6 +159,7 @@ def facts_of(
     verified: Verified | None = None,
     listener: Listener | None = None,
     *,
+    only_to_answer: bool = False,
     asking: Asking,
 ) -> words.Facts | Proposal:
     """Judge a version; return all that its pull request says, or why it is stopped: quarantine, or the gate."""
@@ -167,7 +171,8 @@ def facts_of(
         return replace(stopped, reason=_held_by_quarantine(settings.environment, candidate.digest, event.reason))
     champion, problem = _champion(platform, model, seen.answers[Slot.of(wanted.environment, model, "models")])
     result = judge(gate, candidate.metrics, champion.metrics if champion else None)
-    section = section_for(result, gate, is_promotion=verified is not None, as_shadow=listener is not None)
+    never_listens = only_to_answer or verified is not None
+    section = section_for(result, gate, is_promotion=never_listens, as_shadow=listener is not None)
     if section is None:
         return replace(stopped, reason=result.reason, gate=result)
     answers = seen.answers[Slot.of(wanted.environment, model, "models")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -69,7 +70,9 @@ def shadow(platform: Platform, model: str) -> ShadowReport:
             next_step=f"`promobot propose {model} VERSION --env {platform.environment} --as shadow` proposes one.",
         )
     found = listening(systems, {model: route}, limit=platform.settings.concurrency.servers)[model]
-    since = listens_since(platform.ledger.deployments(), Slot(platform.environment, model, Lane.SHADOW), found.target)
+    slot = Slot(platform.environment, model, Lane.SHADOW)
+    brought = brought_by(platform.ledger.deployments(), slot, found.target)
+    since = brought.finished_at if brought else None
     rule = platform.settings.shadow_rule(model)
     counted = found.counted or Copies(found.target)
     return ShadowReport(
@@ -106,17 +109,17 @@ def listening(systems: Serving, routes: dict[str, Route], *, limit: int) -> dict
     return found
 
 
-def listens_since(records: list[DeploymentRecord], slot: Slot, target: Target) -> datetime | None:
-    """Return when the newest deployment that brought the target there ended; None where no record tells."""
+def brought_by(records: Sequence[DeploymentRecord], slot: Slot, target: Target) -> DeploymentRecord | None:
+    """Return the record of the deployment since which the target listens without a break; None where none tells.
+
+    ``records`` come oldest first. Another share of copies is no break.
+    """
 
     def is_it(entry: Entry | None) -> bool:
         return entry is not None and (entry.version, entry.digest) == (target.version, target.digest)
 
-    of_slot = [record for record in records if record.slot == slot and record.verified]
     began = None
-    for record in of_slot:  # oldest first; the same target deployed again goes on listening
-        if not is_it(record.after):
-            began = None
-        elif began is None:
-            began = record.finished_at
+    for record in records:
+        if record.slot == slot:
+            began = None if not is_it(record.serving) else began or record
     return began

@@ -7,13 +7,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bot.domain import in_words
 from bot.domain.bundle import Bundle, is_not_given
 from bot.domain.desired import Change, Entry
+from bot.domain.earned import Verdict
 from bot.domain.evidence import CasesInService, CheckResult, Evidence, Revocation, newest_for
 from bot.domain.names import short
 from bot.domain.quarantine import QuarantineEvent, quarantined_by
@@ -69,6 +70,19 @@ class Proposer(BaseModel):
 
 
 NOBODY = Proposer()
+
+
+class ShadowNote(BaseModel):
+    """The bot proposed, once, that a shadow answers because it has earned that, or that its time is over."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+    format: Literal[1] = 1
+    deployment: str = Field(description="id of the record that brought the shadow")
+    what: Literal["promotable", "over"]
+    at: datetime
+    pull_request: int | None = Field(description="None where main says so already")
+    verdict: Verdict
 
 
 class RequestAsked(BaseModel):
@@ -286,6 +300,18 @@ class Ledger:
 
     def _request(self, request: str, what: str) -> str:
         return f"requests/{self.environment}/{request}/{what}.json"
+
+    # --- shadows -----------------------------------------------------------------------------------------------
+
+    def shadow_notes(self, deployment: str) -> dict[str, ShadowNote]:
+        """Return what was decided of a shadow, by what; ``deployment`` is the id of the record that brought it."""
+        folder = f"shadows/{self.environment}/{deployment}"
+        return {note.what: note for note in self._read_all(folder, ShadowNote).values()}
+
+    def note_shadow(self, note: ShadowNote) -> None:
+        """Write what is decided; the first decision of its kind stays."""
+        with suppress(Refused):
+            self._store.put(f"shadows/{self.environment}/{note.deployment}/{note.what}.json", _text(note))
 
     # --- quarantine --------------------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from bot.domain.earned import SideBySide, Verdict, in_words, share
 from bot.domain.shadowed import WHY_LEFT_OUT
+from bot.render.markdown import code, escape, table
+from bot.render.proposal import headed
 
 STANDING = {"promotable": "✅ promotable", "not": "❌ not promotable", "not yet": "⏳ not yet"}
 
@@ -52,6 +54,39 @@ def signals(verdict: Verdict) -> list[str]:
     """Return each thing that was judged, with its sign."""
     sign = {True: "✅", False: "❌", None: "⏳"}
     return [f"{sign[signal.holds]} {in_words(signal)}" for signal in verdict.signals]
+
+
+def earned(found: SideBySide, verdict: Verdict) -> str:
+    """Return the part of a proposal that says how the shadow earned it."""
+    return "\n\n".join(
+        [
+            "### It listened as a shadow, and has earned to answer",
+            f"The gateways compared {found.copies:,} of its answers with those of version {found.live}, for the same "
+            f"requests of users, since {found.since:%Y-%m-%d %H:%M} UTC. The gate's rule for shadows holds:",
+            "\n".join(f"- {line}" for line in signals(verdict)),
+            table(("what", "how much"), [(what, escape(much)) for what, much in rows_of(found)]),
+        ]
+    )
+
+
+def taken_out_title(model: str, version: int, environment: str) -> str:
+    """Return the title of the pull request that takes out a shadow whose time is over."""
+    return f"Take shadow {model} {version} out of {environment}: its time is over"
+
+
+def taken_out_body(model: str, environment: str, found: SideBySide | None, verdict: Verdict) -> str:
+    """Return its text."""
+    rule = f"gates.{model}.shadow.days"
+    lines = [
+        headed(""),
+        f"👥 **{escape(model)} has listened in {escape(environment)} for as long as {code(rule)} allows, and has not "
+        "earned to answer.** Its entry leaves the shadow path; no user is affected.",
+        escape(standing(verdict)),
+        "\n".join(f"- {line}" for line in signals(verdict)),
+        table(("what", "how much"), [(what, escape(much)) for what, much in rows_of(found)]) if found else "",
+        "Close it where it shall go on listening: the bot does not propose this again.",
+    ]
+    return "\n\n".join(line for line in lines if line) + "\n"
 
 
 def _flipped(found: SideBySide) -> str:

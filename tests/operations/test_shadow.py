@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
+import pytest
+import yaml
+
+from bot import environment_files
+from bot.operations.earned import Earned, Tries, earned
+from bot.platform import Platform
+from bot.records.ledger import Ledger
 from bot.sandbox.reference import features
 from tests.operations.world import HTTP, World
 
@@ -64,6 +73,7 @@ def test_an_equal_version_becomes_promotable_over_all_gateways(world: World) -> 
     assert "✅ promotable: 0 % of decisions flip" in said
 
 
+@pytest.mark.slow
 def test_one_that_decides_otherwise_is_not_promotable(world: World) -> None:
     model = listening(world, "weak", rule={**RULE, "max_flips": 0.005})
     rows = features().held_out
@@ -74,6 +84,7 @@ def test_one_that_decides_otherwise_is_not_promotable(world: World) -> None:
     assert "of decisions flip" in found["verdict"]["why"]
 
 
+@pytest.mark.slow
 def test_a_gateway_that_is_silent_decides_nothing(world: World) -> None:
     model = listening(world, "first")
     ask_often(world, model, 60)
@@ -99,6 +110,7 @@ def test_a_model_without_a_shadow_or_a_rule_is_told_what_to_do(world: World) -> 
     assert f"gates.{model}.shadow in the settings would say" in world.words("shadow", model, "--env", "dev").out
 
 
+@pytest.mark.slow
 def test_another_share_is_a_deployment_that_loads_nothing(world: World) -> None:
     model = listening(world, "better")
     (before,) = [record for record in world.records(model) if record.section == "shadow"]
@@ -117,3 +129,100 @@ def test_another_share_is_a_deployment_that_loads_nothing(world: World) -> None:
     assert len(world.records(model)) == 4, "nothing is left to do"
     assert world.words("deploy", "--env", "dev").code == 0
     assert len(world.records(model)) == 4
+
+
+# --- what is due of it ----------------------------------------------------------------------------------------------
+
+
+def settle(world: World, *, tries: Tries | None = None, now: datetime | None = None) -> list[Earned]:
+    """Do what is due of dev's shadows, as ``promobot watch`` does at each look."""
+    with Platform(environment_files.load(world.root, "dev"), world.endpoints.variables()) as platform:
+        table = platform.share.routes.read("dev")
+        records = platform.ledger.deployments()
+        return list(earned(platform, table, records, tries or Tries(), say=print, now=now))
+
+
+def earning(world: World, recipe: str = "first", *, published: bool = True, **gate: Any) -> str:
+    """Serve a model with a shadow of this recipe, and have it asked often enough to be judged."""
+    rule = gate.pop("shadow", RULE)
+    model = world.model(shadow=dict(rule), **gate)
+    world.served(world.register(model))
+    world.served(world.register(model, recipe, note="2"), section="shadow")
+    if published:
+        world.publish_settings()
+    return model
+
+
+def test_what_has_earned_it_is_proposed_once_with_what_it_showed(world: World) -> None:
+    model = earning(world)
+    (before,) = settle(world)
+    assert (before.state, before.verdict.standing, world.open_pulls()) == ("listens", "not yet", [])
+    ask_often(world, model, 60)
+    (done,) = settle(world)
+    assert (done.state, done.verdict.standing) == ("proposed", "promotable"), done
+    (pull,) = world.open_pulls()
+    assert (pull["number"], pull["title"]) == (done.pull_request, f"Promote {model} to 2 in dev")
+    assert "### It listened as a shadow, and has earned to answer" in pull["body"]
+    assert "of its answers with those of version 1, for the same requests of users" in pull["body"]
+    assert "✅ 0 % of decisions flip" in pull["body"]
+    proposed = yaml.safe_load(world.promotions(at=pull["head"]["sha"]))
+    assert proposed["models"][model]["version"] == 2
+    assert not proposed["shadow"], "it answers, so it listens no more"
+    head = pull["head"]["sha"]
+    assert settle(world)[0].state == "listens", "another watch finds what was decided"
+    assert world.pull(pull["number"])["head"]["sha"] == head
+    world.api("PATCH", f"/pulls/{pull['number']}", {"state": "closed"})
+    assert settle(world)[0].state == "listens"
+    assert world.open_pulls() == [], "what a person closed is not proposed again"
+
+
+@pytest.mark.slow
+def test_killed_between_the_pull_request_and_its_note_it_finds_the_pull_request_again(world: World) -> None:
+    model = earning(world)
+    ask_often(world, model, 60)
+    with mock.patch.object(Ledger, "note_shadow", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        settle(world)
+    (pull,) = world.open_pulls()
+    (done,) = settle(world)
+    assert (done.state, done.pull_request) == ("proposed", pull["number"])
+    assert [one["number"] for one in world.open_pulls()] == [pull["number"]]
+
+
+@pytest.mark.slow
+def test_one_that_misses_its_gate_is_not_proposed_whatever_it_earned(world: World) -> None:
+    model = earning(world, on_miss="shadow", metrics={"accuracy": {"minimum": 0.9999}})
+    ask_often(world, model, 60)
+    tries = Tries()
+    (done,) = settle(world, tries=tries)
+    assert (done.state, "accuracy" in done.said, world.open_pulls()) == ("waits", True, [])
+    with mock.patch("bot.operations.earned.propose") as asked:
+        assert settle(world, tries=tries)[0].said == done.said
+        assert not asked.called, "it is not tried at each look"
+
+
+@pytest.mark.slow
+def test_one_whose_time_is_over_is_taken_out_once(world: World) -> None:
+    model = earning(world, "weak", shadow={**RULE, "max_flips": 0.005, "days": 7})
+    later = datetime.now(UTC) + timedelta(days=7, minutes=1)
+    assert settle(world)[0].state == "listens"
+    (done,) = settle(world, now=later)
+    (pull,) = world.open_pulls()
+    assert (done.state, done.pull_request) == ("taken out", pull["number"])
+    assert pull["title"] == f"Take shadow {model} 2 out of dev: its time is over"
+    proposed = yaml.safe_load(world.promotions(at=pull["head"]["sha"]))
+    assert (model in proposed["models"], not proposed["shadow"]) == (True, True)
+    assert settle(world, now=later)[0].state == "listens"
+    world.merge(pull["number"])
+    assert world.deploy().code == 0
+    assert "shadow" not in world.routes()["models"][model]
+    assert settle(world, now=later) == []
+
+
+@pytest.mark.slow
+def test_without_a_rule_nobody_is_asked(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.served(world.register(model, "better"), section="shadow")
+    with mock.patch("bot.operations.earned.listening") as asked:
+        assert settle(world) == []
+    assert not asked.called
