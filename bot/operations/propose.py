@@ -196,6 +196,7 @@ def facts_of(
         promoted_from=verified.environment if verified else "",
         note=asking.note,
         judged_by=main.judged_by,
+        steps=tuple(settings.rollout_of(model).steps) if before is not None and section == "models" else (),
     )
 
 

@@ -54,6 +54,8 @@ class Facts:
     note: str = ""
     judged_by: str = ""
     """The commit of main whose rules were applied; empty where those of the checkout were."""
+    steps: tuple[int, ...] = ()
+    """Percent of the requests that it would answer, step by step; empty where all users get it at once."""
     main: Entry | None = None
     """What main asks for; ``change.before`` is what answers, and the two differ where a version was put back."""
 
@@ -263,6 +265,12 @@ def reach(facts: Facts) -> str:
     return f"{_count(facts.tritons, 'Triton')}, {_count(facts.gateways, 'gateway')}"
 
 
+def _by_steps(facts: Facts) -> str:
+    """Return which share of the requests it answers when."""
+    *steps, last = facts.steps or (0,)
+    return f", and answers {', '.join(map(str, steps))}, then {last} % of the requests there" if steps else ""
+
+
 def _way_back(facts: Facts) -> str:
     change = facts.change
     back = (
@@ -279,7 +287,7 @@ def _way_back(facts: Facts) -> str:
     if facts.does_not_answer is not None:
         button = f"run the following. The button **Revert** would bring version {facts.does_not_answer.version} back"
     return (
-        f"### Way back\n\nReaches {reach(facts)} of {change.environment}. To go back to {back}: {button}"
+        f"### Way back\n\nReaches {reach(facts)} of {change.environment}{_by_steps(facts)}. To go back to {back}: {button}"
         f"\n\n{fenced(command, 'sh')}\n\nAdd `--now` to put the runtime back before the revert is merged."
     )
 

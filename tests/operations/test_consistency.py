@@ -126,3 +126,16 @@ def test_the_last_part_of_a_bundle_needs_a_gate() -> None:
     (only,) = mistakes(dev=DEV + BUNDLES.replace("churn]", "chrun]"))
     assert only.startswith("manifests/environments/dev.yaml:")
     assert "bundles.fraud: there is no gate for chrun, the last part, which users ask" in only
+
+
+def test_a_rollout_of_a_model_without_a_gate_is_a_mistake() -> None:
+    text = DEV.replace("gates:\n", "rollout: {chrun: {steps: [10, 100]}, default: {steps: [50, 100]}}\ngates:\n", 1)
+    (only,) = mistakes(dev=text)
+    assert "rollout.chrun: there is no gate for this model, so it is never rolled out" in only
+
+
+def test_the_rollout_of_a_part_that_users_do_not_ask_is_a_mistake() -> None:
+    rollouts = "rollout: {ranker: {steps: [10, 100]}, churn: {steps: [50, 100]}}\n"
+    text = DEV.replace("gates:\n", f"{BUNDLES}{rollouts}gates:\n  ranker: {{metrics: {{a: {{minimum: 0}}}}}}\n", 1)
+    (only,) = mistakes(dev=text)
+    assert "rollout.ranker: it is a part of a bundle that goes to its users as churn, which they ask" in only

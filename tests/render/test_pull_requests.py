@@ -508,3 +508,10 @@ def test_the_verdict_on_a_shadow_says_that_it_answers_nobody() -> None:
     said = checks.headline([shadow], ALL_GOOD, [], other_paths=())
     assert ".** A shadow gets copies of requests, and answers nobody. Next: " in said
     assert "nobody" not in checks.headline([shadow, live], ALL_GOOD, [], other_paths=()), "one of them answers"
+
+
+def test_a_change_that_goes_out_step_by_step_says_so() -> None:
+    at_once = "Reaches 1 Triton, 2 gateways of dev. To go back"
+    assert at_once in proposal.body(facts()) and at_once in proposal.body(facts(steps=(100,)))
+    said = "Reaches 1 Triton, 2 gateways of dev, and answers 1, 10, then 100 % of the requests there. To go back"
+    assert said in proposal.body(facts(steps=(1, 10, 100)))
