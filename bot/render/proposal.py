@@ -287,8 +287,8 @@ def _way_back(facts: Facts) -> str:
     if facts.does_not_answer is not None:
         button = f"run the following. The button **Revert** would bring version {facts.does_not_answer.version} back"
     return (
-        f"### Way back\n\nReaches {reach(facts)} of {change.environment}{_by_steps(facts)}. To go back to {back}: {button}"
-        f"\n\n{fenced(command, 'sh')}\n\nAdd `--now` to put the runtime back before the revert is merged."
+        f"### Way back\n\nReaches {reach(facts)} of {change.environment}{_by_steps(facts)}. To go back to {back}: "
+        f"{button}\n\n{fenced(command, 'sh')}\n\nAdd `--now` to put the runtime back before the revert is merged."
     )
 
 
