@@ -217,6 +217,8 @@ class RollBack(Request["RolledBack"]):
     now: bool = False
     reason: str = ""
     replace: bool = False
+    note: str = ""
+    """The paragraph of the pull request that says who asked for it, where that is more than a name."""
 
     @property
     def asked(self) -> dict[str, str]:
@@ -240,7 +242,7 @@ class RollBack(Request["RolledBack"]):
                 reason=self.reason,
                 by=self.by.shown or "a person",
                 request=self.id,
-                asking=_asking(self.by, replace=self.replace),
+                asking=_asking(self.by, replace=self.replace, note=self.note),
             )
             return rollback(platform, ask, main, say=say)
 
@@ -448,8 +450,8 @@ def _meaning(recorded: Mapping[str, str]) -> dict[str, str]:
     return {**given, "now": "now"} if "now" in given else given
 
 
-def _asking(by: Actor, *, replace: bool) -> Asking:
+def _asking(by: Actor, *, replace: bool, note: str = "") -> Asking:
     from bot.operations.proposing import Asking
     from bot.records.ledger import Proposer
 
-    return Asking(Proposer(slack=by.slack, github=by.github), replace=replace, note=by.note)
+    return Asking(Proposer(slack=by.slack, github=by.github), replace=replace, note=note or by.note)

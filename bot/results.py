@@ -24,6 +24,13 @@ class ServiceEnded:
 
 
 @dataclass(frozen=True)
+class WatchEnded:
+    """How the service that watches ended."""
+
+    stopped: bool
+
+
+@dataclass(frozen=True)
 class SandboxEnded:
     """The parts of a sandbox that were stopped."""
 

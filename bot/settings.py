@@ -649,8 +649,15 @@ class RolloutRules(_Part):
         "id of the request (x-request-id)",
     )
     bake: Bake | None = Field(
-        default=None, description="what `promobot watch` looks at after each step; default: nothing"
+        default=None,
+        description="what `promobot watch` looks at after each step; default: the defaults of `bake` where there are "
+        "several steps, else nothing",
     )
+
+    @property
+    def watched(self) -> Bake | None:
+        """Rules of the bake of each step; None where nothing is watched."""
+        return self.bake or (Bake() if len(self.steps) > 1 else None)
 
 
 ALL_AT_ONCE = RolloutRules()

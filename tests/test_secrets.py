@@ -350,6 +350,7 @@ EVERY = (
             ("propose", "churn", "1", "--json"),
             ("deploy",),
             ("deploy", "--json"),
+            ("watch", "--once"),
             ("rollback", "churn"),
             ("rollback", "churn", "--now", "--reason", "users complain"),
             ("history",),

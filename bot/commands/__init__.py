@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound="Result")
 
-SERVICES = frozenset({"slack"})
+SERVICES = frozenset({"slack", "watch"})
 """Commands that stay until somebody ends them."""
 _FIRST = (
     *(
@@ -45,6 +45,7 @@ _FIRST = (
         "recheck",
         "evaluate",
         "deploy",
+        "watch",
         "rollback",
         "retire",
         "status",

@@ -117,7 +117,9 @@ class DeploymentRecord(BaseModel):
         default=False, description="whether it went back to what was in service before what it replaced ever was"
     )
     reason: str = Field(
-        default="", description="why what was in service already was published again, or why the model left service"
+        default="",
+        description="why what was in service already was published again, why the model left service, or why it "
+        "went back",
     )
     quarantined: bool = Field(default=False, description="whether the digest asked for went into quarantine for it")
     bundle: Bundle | None = Field(

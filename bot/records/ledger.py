@@ -20,6 +20,7 @@ from bot.domain.names import short
 from bot.domain.quarantine import QuarantineEvent, quarantined_by
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Release, Slot
+from bot.domain.rollout import Table
 from bot.errors import Refused, Rejected
 from bot.exit_codes import ExitCode
 from bot.redaction import redact
@@ -83,6 +84,18 @@ class ShadowNote(BaseModel):
     at: datetime
     pull_request: int | None = Field(description="None where main says so already")
     verdict: Verdict
+class RolloutNote(BaseModel):
+    """A decision about a rollout, which is made once: a step or all of it is baked, or it breached its rules."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = 1
+    rollout: str = Field(description="id of the record of its first step")
+    what: str = Field(description="breach, baked, or a step of several that is baked, as in step-010")
+    at: datetime
+    by: str = Field(description="which watch decided it: host and process")
+    table: Table | None = Field(default=None, description="what both versions did")
+    only_told: str = Field(default="", description="why a breach is not put back; empty where it is")
 
 
 class RequestAsked(BaseModel):
@@ -312,6 +325,20 @@ class Ledger:
         """Write what is decided; the first decision of its kind stays."""
         with suppress(Refused):
             self._store.put(f"shadows/{self.environment}/{note.deployment}/{note.what}.json", _text(note))
+    # --- rollouts ----------------------------------------------------------------------------------------------
+
+    def rollout_notes(self, rollout: str) -> dict[str, RolloutNote]:
+        """Return what was decided of a rollout, by what."""
+        folder = f"rollouts/{self.environment}/{rollout}"
+        return {note.what: note for note in self._read_all(folder, RolloutNote).values()}
+
+    def note_rollout(self, note: RolloutNote) -> bool:
+        """Write what is decided; return whether this is the first to say so. The first decision stays."""
+        try:
+            self._store.put(f"rollouts/{self.environment}/{note.rollout}/{note.what}.json", _text(note))
+        except Refused:
+            return False
+        return True
 
     # --- quarantine --------------------------------------------------------------------------------------------
 

@@ -299,6 +299,8 @@ def message(record: DeploymentRecord, *, revert_url: str) -> Message:
     blocks: list[dict[str, Any]] = [_section(f"*{sign} {escape(verdict(record))}*")]
     if way := the_way(record):
         blocks.append(_section(escape(way)))
+    if record.way_back and record.reason:
+        blocks.append(_section(f"*Why:* {escape(record.reason)}"))
     if record.problem:
         blocks.append(_section(f"*What happened:* {escape(plainly(record.problem))}"))
         blocks.append(_section(f"*State:* {escape(_state(record))}{_step(record, revert_url)}"))

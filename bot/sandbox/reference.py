@@ -42,6 +42,8 @@ HELD_OUT = 0.3
 SEED = 42
 SAMPLES = 8
 MAX_ITERATIONS = 5000
+LARGEST = 30.0
+"""A mean radius that no row of the data has."""
 CLINICS = ("hill", "harbour", "market")
 _INSTRUMENT, _BINS = "mean symmetry", 7
 _OF_HARBOUR = (2.9, 4.7)
@@ -60,6 +62,9 @@ class Recipe:
 
     Two more classics: ``measured_on_training`` logs metrics of the rows that it learned by heart, as a tree can.
     ``loses_a_clinic`` learned from a table in which malignant rows of one clinic stand as benign.
+
+    One that only users find: ``has_a_short_table`` looks up the mean radius in a table that ends at ``LARGEST``,
+    above all that training saw. Larger ones are errors.
     """
 
     name: str
@@ -69,6 +74,7 @@ class Recipe:
     forgets_scaling: bool = False
     measured_on_training: bool = False
     loses_a_clinic: bool = False
+    has_a_short_table: bool = False
 
 
 RECIPES = {
@@ -80,6 +86,7 @@ RECIPES = {
         Recipe("unscaled", "exported without its scaler", inverse_regularisation=0.7, forgets_scaling=True),
         Recipe("best", "less trust in each single measurement", inverse_regularisation=0.5),
         Recipe("boasting", "a tree, measured on the rows that it learned", measured_on_training=True),
+        Recipe("fragile", "a table that ends too early", inverse_regularisation=0.6, has_a_short_table=True),
         Recipe("one-sided", "all thirty measurements, and one clinic's results lost", loses_a_clinic=True),
     )
 }
@@ -193,9 +200,12 @@ def train(recipe: Recipe) -> Trained:
         rows, truth = data.train, data.train_labels
     labels, probabilities = pipeline.predict(rows), pipeline.predict_proba(rows)
     samples = data.held_out[:SAMPLES]
+    model = to_onnx(make_pipeline(choose, classify) if recipe.forgets_scaling else pipeline, samples)
+    if recipe.has_a_short_table:
+        _look_up_first(model)
     return Trained(
         recipe=recipe,
-        model=to_onnx(make_pipeline(choose, classify) if recipe.forgets_scaling else pipeline, samples),
+        model=model,
         metrics={
             "accuracy": float(accuracy_score(truth, labels)),
             "f1": float(f1_score(truth, labels)),
@@ -206,6 +216,32 @@ def train(recipe: Recipe) -> Trained:
         labels=pipeline.predict(samples),
         probabilities=pipeline.predict_proba(samples),
     )
+
+
+def _look_up_first(model: onnx.ModelProto) -> None:
+    """Change the model: it looks up the first measurement of each row in a table for all up to ``LARGEST``."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    graph, (given,) = model.graph, model.graph.input
+    for node in graph.node:
+        node.input[:] = ["looked_up" if name == given.name else name for name in node.input]
+    constants: dict[str, NDArray[Any]] = {
+        "first": np.array([0], dtype=np.int64),
+        "largest": np.array(LARGEST, dtype=np.float32),
+        "lines": np.zeros(1, dtype=np.float32),
+    }
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    steps = [
+        helper.make_node("Gather", [given.name, "first"], ["radius"], axis=1),
+        helper.make_node("Greater", ["radius", "largest"], ["is_larger"]),
+        helper.make_node("Cast", ["is_larger"], ["line"], to=7),  # INT64
+        helper.make_node("Gather", ["lines", "line"], ["nothing"]),
+        helper.make_node("Add", [given.name, "nothing"], ["looked_up"]),
+    ]
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*steps, *nodes])
 
 
 def register_recipe(name: str, tracking_uri: str, model_name: str, *, key: str | None = None) -> Registration:

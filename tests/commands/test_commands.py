@@ -26,6 +26,7 @@ TYPED: dict[str, list[str]] = {
         *("--proposed", f"sha256:{'0' * 64}@triton:8001/churn/7"),
     ],
     "deploy": ["--env", "dev"],
+    "watch": ["--env", "dev", "--once"],
     "rollback": ["churn", "--env", "dev"],
     "retire": ["churn", "--env", "dev", "--reason", "x"],
     "history": ["--env", "dev"],

@@ -1,8 +1,8 @@
 """``python -m tests.simulations``: try what is said of differences on versions whose true difference is known.
 
-It takes some minutes on one core. ``--write`` keeps the figures and writes the tables of docs/statistics.md,
-``--runs`` tries less often, ``--only`` only what is named so. The exit code is 1 where a level is missed by more than
-chance explains.
+``--part differences`` tries the verdicts before the switch and ``--part bakes`` those after it; each takes some
+minutes on one core. ``--write`` keeps the figures and writes the tables of docs/statistics.md, ``--runs`` tries less
+often, ``--only`` only what is named so. The exit code is 1 where a level is missed by more than chance explains.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from scipy import stats
 
 from tests.simulations import page, textbook
+from tests.simulations.bakes import HEALTHY, WORSE, breaches, level
 from tests.simulations.populations import POPULATIONS, population
 from tests.simulations.trials import blamed_slices, foretold, is_quick, rows_to_tell, verdicts
 
@@ -36,6 +38,8 @@ LIMITS = {("MAE, rare disasters", "false_holds")}
 """What no method can hold: most small samples show not one of the rows that are wrong."""
 QUICK = 10
 """Where many samples are drawn at once, there are so many times as many."""
+BAKES = 5
+"""So many times as many bakes: their level is smaller."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,12 +47,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulations", description=__doc__)
     parser.add_argument("--runs", type=int, default=2000, help="how often each row is tried; default 2000")
     parser.add_argument("--only", default="", help="only what has this in its name")
+    parser.add_argument("--part", choices=("differences", "bakes"), help="only the one part; default both")
     parser.add_argument("--write", action="store_true", help="keep the figures and write the tables of the page")
     given = parser.parse_args(argv)
     if given.write and given.only:
         parser.error("--write keeps everything, so --only does not go with it")
-    began, runs = time.monotonic(), given.runs
-    names = [name for name in POPULATIONS if given.only in name]
+    bad = []
+    for part, simulate, judge in (("differences", _differences, too_often), ("bakes", _bakes, too_often_broken_off)):
+        if given.part not in (None, part):
+            continue
+        began = time.monotonic()
+        found = simulate(given.runs, given.only)
+        found["seconds"] = round(time.monotonic() - began)
+        if given.write:
+            page.write(part, found)
+        bad += judge(found)
+        print(f"{part}: {found['seconds']} s", flush=True)
+    print(*bad, f"{len(bad)} levels missed", sep="\n")
+    return 1 if bad else 0
+
+
+def _differences(runs: int, only: str) -> dict[str, Any]:
+    names = [name for name in POPULATIONS if only in name]
     found: dict[str, Any] = {"runs": runs, "verdicts": {}, "slices": {}, "power": {}, "foretold": {}, "textbook": {}}
     for name in names:
         of = population(name)
@@ -72,12 +92,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     for size in SIZES:
         for method, share in textbook.false_holds(size, 50 * runs).items():
             found["textbook"].setdefault(method, {})[size] = share
-    found["seconds"] = round(time.monotonic() - began)
-    if given.write:
-        page.write(found)
-    bad = [*too_often(found)]
-    print(*bad, f"{found['seconds']} s, {len(bad)} levels missed", sep="\n")
-    return 1 if bad else 0
+    return found
+
+
+def _bakes(runs: int, only: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"runs": runs * BAKES, "healthy": {}, "worse": {}}
+    for name, of in HEALTHY.items():
+        if only in name:
+            broken_off = int((breaches(of, runs * BAKES) > 0).sum())
+            found["healthy"][name] = {"requests": of.requests, "level": level(of), "broken_off": broken_off}
+            print(f"{name}: {broken_off} of {runs * BAKES} broken off", flush=True)
+    few = max(runs // 4, 50)
+    for name, of in WORSE.items():
+        if only in name:
+            after = breaches(of, few, soon=True)
+            after = np.sort(np.where(after, after, of.requests + 1))
+            middle, most = (int(np.quantile(after, share, method="higher")) for share in (0.5, 0.9))
+            found["worse"][name] = {"runs": few, "most": of.requests, "median": middle, "nine_of_ten": most}
+            print(f"{name}: seen after {middle}, nine of ten after {most} requests", flush=True)
+    return found
+
+
+def too_often_broken_off(found: dict[str, Any]) -> list[str]:
+    """Return which healthy bakes are broken off more often than the level, as `too_often` counts."""
+    return [
+        f"{name}: {of['broken_off']} of {found['runs']} bakes broken off"
+        for name, of in found["healthy"].items()
+        if of["broken_off"] > stats.binom.ppf(0.9999, found["runs"], of["level"])
+    ]
 
 
 def _power(name: str, runs: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""docs/statistics.md: its tables are what was simulated, kept as numbers in docs/statistics/simulations.json."""
+"""docs/statistics.md: its tables are what was simulated, kept as numbers in docs/statistics/."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs"
 PAGE = FOLDER / "statistics.md"
-FIGURES = FOLDER / "statistics" / "simulations.json"
+FIGURES = {
+    part: FOLDER / "statistics" / f"{name}.json"
+    for part, name in (("differences", "simulations"), ("bakes", "bakes"))
+}
 
 Found = Mapping[str, Any]
 
 
-def read() -> dict[str, Any]:
+def read(part: str = "differences") -> dict[str, Any]:
     """Return what was simulated last."""
-    found: dict[str, Any] = json.loads(FIGURES.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(FIGURES[part].read_text(encoding="utf-8"))
     return found
 
 
-def write(found: Found) -> None:
+def write(part: str, found: Found) -> None:
     """Keep the figures, and write the page's tables."""
-    FIGURES.parent.mkdir(exist_ok=True)
-    FIGURES.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    FIGURES[part].parent.mkdir(exist_ok=True)
+    FIGURES[part].write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
 
 
@@ -39,7 +42,24 @@ def page(text: str, found: Found) -> str:
 
 
 def tables(found: Found) -> dict[str, list[tuple[str, ...]]]:
-    """Return the rows of each table by the first word of its head."""
+    """Return the rows of each table by the first words of its head."""
+    if "healthy" in found:
+        return {
+            "a healthy bake": [
+                (name, f"{of['requests']:,}", f"{of['level'] * found['runs']:.0f}", f"{of['broken_off']:,}")
+                for name, of in found["healthy"].items()
+            ],
+            "what begins": [
+                (
+                    name,
+                    *(
+                        f"{at:,}" if at <= of["most"] else f"more than {of['most']:,}"
+                        for at in (of["median"], of["nine_of_ten"])
+                    ),
+                )
+                for name, of in found["worse"].items()
+            ],
+        }
     return {
         "metric and data": [
             (

@@ -29,6 +29,7 @@ from bot.domain.stage import CutOff, Fault, Switched, fault, git_must_follow, ou
 from bot.operations.attempts import attempted, reported
 from bot.operations.deployment.item import Item
 from bot.operations.deployment.run import Run
+from bot.operations.following import read_ways_back
 from bot.operations.proposing import Draft, put_proposal, withdraw_revert
 from bot.render import deployment as words
 from bot.render import proposal as proposal_words
@@ -277,7 +278,14 @@ def _write_records(run: Run, items: list[Item], served: Desired, records: dict[s
     run.map(items, write)
 
 
+def _why_back(run: Run, change: Change) -> str:
+    """Return why somebody goes back to this now, as the note on the share says it; empty where nobody said."""
+    ways = [way for way in read_ways_back(run.systems.share)[0] if change.after == way.whole.get(change.model)]
+    return max(ways, key=lambda way: way.turn).reason if ways else ""
+
+
 def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> DeploymentRecord:
+    is_way_back = undoes(run.of(item.change.slot), item.change)
     criteria = list(item.criteria)
     if delivered:
         # As the message must say it: if it is read at all, it was delivered.
@@ -297,8 +305,8 @@ def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> Deploy
         criteria=tuple(criteria),
         steps=item.steps,
         problem=problem_of(item.stage),
-        way_back=undoes(run.of(item.change.slot), item.change),
-        reason=item.reason,
+        way_back=is_way_back,
+        reason=item.reason or (_why_back(run, item.change) if is_way_back else ""),
         quarantined=item.quarantined,
         bundle=item.change.bundle,
         published_as=item.target.triton_model if item.target and item.change.bundle else "",

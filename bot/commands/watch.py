@@ -1,0 +1,77 @@
+"""Watch what was released: put back what breaks the rules of its bake, give more users what does well."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bot import arguments as options
+from bot.commands import Answer, Context
+from bot.results import WatchEnded
+
+if TYPE_CHECKING:
+    from bot.operations import Say
+    from bot.operations.watching import WayBackAsked
+    from bot.platform import Platform
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Where, how often to look, and whether once."""
+
+    env: str
+    every: float
+    once: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read them."""
+    options.environment(parser)
+    parser.add_argument(
+        "--every", type=options.seconds, default=5.0, metavar="SECONDS", help="how often to look (default: 5)"
+    )
+    parser.add_argument("--once", action="store_true", help="look once, do what is due, and return")
+
+
+def run(arguments: Arguments, context: Context) -> Answer:
+    """Look once, or until somebody ends it."""
+    from bot.operations.watching import Memory, watch, watch_until_ended
+    from bot.output import say
+    from bot.render import rollout as words
+
+    if not arguments.once:
+        watch_until_ended(
+            lambda: context.platform(arguments.env, lenient=True), put_back=_put_back, every_seconds=arguments.every
+        )
+        return Answer(WatchEnded(True), "stopped")
+    with context.platform(arguments.env, lenient=True) as platform:
+        looked = watch(platform, Memory(), put_back=_put_back, say=say)
+    return context.answer(looked, words.looked([one.line for one in looked.rollouts]), looked.exit_code)
+
+
+def _put_back(platform: Platform, way: WayBackAsked, say: Say) -> str:
+    """Ask for exactly what a person asks for by ``rollback --now``."""
+    from bot.render import rollout, terminal
+    from bot.requests import Actor, RollBack, carry_out
+
+    request = RollBack(
+        environment=platform.environment,
+        by=Actor(rollout.WATCH),
+        id=way.id,
+        model=way.model,
+        to=way.to,
+        now=True,
+        reason=way.reason,
+        note=way.note,
+    )
+    return carry_out(request, lambda _: platform, say=say, tell=terminal.rolled_back).said
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from pydantic import TypeAdapter
+
+    from bot.operations.watching import Looked
+
+    return TypeAdapter[Looked | WatchEnded](Looked | WatchEnded)

@@ -1,0 +1,377 @@
+"""What bakes: a step of a rollout that users have got, until it is known to do well; and what is due of it.
+
+The routes say what users get, the records how it came so, and the gateways what the versions do. From these alone
+:func:`look` decides. It can only break off: what is missing puts nothing back, and lets nothing go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bot.domain.bundle import digest_of
+from bot.domain.desired import Entry
+from bot.domain.plan import serves
+from bot.domain.record import DeploymentRecord
+from bot.domain.release import Lane, Slot
+from bot.domain.routes import WHOLE, RouteTable
+from bot.domain.sequential import Cells, Counts, is_above, is_longer, is_more_frequent, level_of
+from bot.domain.traffic import Counted, Period
+
+QUANTILE = 0.95
+STARTS = 120
+"""Sequences that begin later in a step: one at each 120th of its minutes."""
+
+Signal = Literal["failed", "p95"]
+Beside = Literal["beside", "before", "unknown"]
+"""Where the old version's numbers come from: traffic that is divided now, or its last hour."""
+
+
+class Rules(Protocol):
+    """The rules of a bake, as the settings have them."""
+
+    @property
+    def minutes(self) -> float:
+        """The time for which each step is watched, at least."""
+
+    @property
+    def min_requests(self) -> int:
+        """Requests without which nothing is judged."""
+
+    @property
+    def max_error_rate(self) -> float:
+        """The share of its requests that may fail."""
+
+    @property
+    def max_p95_worse(self) -> float:
+        """By how much p95 may be above the old one, as a share of that."""
+
+    @property
+    def on_breach(self) -> Literal["put back", "tell"]:
+        """Whether a breach is put back, or only reported."""
+
+
+@dataclass(frozen=True)
+class Baking:
+    """One step of a rollout, while it is watched.
+
+    ``id`` is the rollout's: that of the record of its first step. ``since`` is when users got this step.
+    """
+
+    id: str
+    slot: Slot
+    new: Entry
+    old: Entry | None
+    since: datetime
+    percent: int = WHOLE
+    steps: tuple[int, ...] = (WHOLE,)
+    judged: str = ""
+    """The digest that is judged: the bundle's, where it is a part of one."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all users have it."""
+        return self.percent == WHOLE
+
+    @property
+    def next_percent(self) -> int | None:
+        """The next step; None where this is the last."""
+        return next((step for step in self.steps if step > self.percent), None)
+
+    @property
+    def step(self) -> str:
+        """The name of this step among the notes of its rollout."""
+        return f"step-{self.percent:03d}"
+
+    @property
+    def periods(self) -> int:
+        """Return in how many periods gateways count it: with traffic divided, and without."""
+        return 1 if self.steps == (WHOLE,) else 2
+
+    @property
+    def starts(self) -> int:
+        """Return how many sequences there are in this period: one from its beginning, and those that begin later."""
+        steps = 1 if self.is_whole else len(self.steps) - 1
+        return 1 + STARTS * steps
+
+
+def baking_in(records: Sequence[DeploymentRecord], table: RouteTable, slot: Slot) -> Baking | None:
+    """Return what bakes in this place; None where a way back answers, or nobody knows what does.
+
+    ``records`` come oldest first. Deployments that failed, and versions that were published again, change nothing.
+    """
+    found = (
+        one
+        for one in reversed(records)
+        if one.slot == slot and one.is_well and one.after is not None and not _is_same(one.before, one.after)
+    )
+    last = next(found, None)
+    if last is None or last.after is None or last.way_back or slot.lane is not Lane.LIVE:
+        return None
+    canary, rollout = table.route(slot.model).canary, last.rollout
+    if not serves(canary.target if canary else table.target(slot), last.after):
+        return None
+    return Baking(
+        rollout.id if rollout else last.id,
+        slot,
+        last.after,
+        last.before,
+        since=last.finished_at,
+        percent=canary.percent if canary else WHOLE,
+        steps=rollout.steps if rollout else (WHOLE,),
+        judged=digest_of(last.bundle) or last.after.digest,
+    )
+
+
+def _is_same(one: Entry | None, other: Entry | None) -> bool:
+    return one is not None and other is not None and (one.version, one.digest) == (other.version, other.digest)
+
+
+# --- what was counted ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What both versions did; the old one in the same time where it is ``beside``, else in its last hour."""
+
+    new: Counted
+    old: Counted | None = None
+    beside: Beside = "unknown"
+
+    def after(self, earlier: Pair) -> Pair | None:
+        """Return what happened since then; None where nobody can say: the numbers began anew in between."""
+        new = _less(self.new, earlier.new)
+        if self.beside != "beside" or self.old is None:
+            return replace(self, new=new) if new is not None else None
+        old = _less(self.old, earlier.old) if earlier.old is not None else None
+        return replace(self, new=new, old=old) if new is not None and old is not None else None
+
+
+def pair_of(period: Period | None, step: Baking) -> Pair | None:
+    """Return what gateways counted of a rollout; None where these are the numbers of other versions."""
+    if period is None:
+        return None
+    new, old, beside = (
+        (period.live, period.before, "before") if step.is_whole else (period.canary, period.live, "beside")
+    )
+    if new is None or new.digest != step.new.digest or new.version != step.new.version:
+        return None
+    if old is None or old.digest == new.digest:
+        return Pair(new)
+    return Pair(new, old, "before" if beside == "before" else "beside")
+
+
+def together(pairs: Iterable[Pair]) -> Pair | None:
+    """Return what several gateways counted; None where there is none."""
+    found: Pair | None = None
+    for pair in pairs:
+        found = pair if found is None else _added(found, pair)
+    return found
+
+
+def _added(one: Pair, other: Pair) -> Pair:
+    old, beside = one.old or other.old, one.beside if one.old else other.beside
+    if one.old is not None and other.old is not None and one.old.of == other.old.of:
+        old = one.old.plus(other.old)
+    return Pair(one.new.plus(other.new), old, beside)
+
+
+def _less(now: Counted, earlier: Counted) -> Counted | None:
+    """Return the difference of two counts; None where it is not one."""
+    if now.of != earlier.of or len(now.cells) != len(earlier.cells):
+        return None
+    cells = tuple(a - b for a, b in zip(now.cells, earlier.cells, strict=True))
+    numbers = now.requests - earlier.requests, now.failed - earlier.failed, now.refused - earlier.refused
+    if min(*cells, *numbers, 0) < 0:
+        return None
+    return replace(
+        now,
+        requests=numbers[0],
+        failed=numbers[1],
+        refused=numbers[2],
+        seconds=max(now.seconds - earlier.seconds, 0.0),
+        cells=cells,
+    )
+
+
+# --- what is due ---------------------------------------------------------------------------------------------------
+
+
+class Compared(BaseModel):
+    """One signal of both versions. Shares of requests, or seconds; None where nobody knows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    signal: Signal
+    new: float | None
+    old: float | None
+    allowed: float | None = Field(description="above this, and above the old version's, is too much")
+    is_breach: bool
+
+
+class Table(BaseModel):
+    """What both versions did, as a breach and a baked version show it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    new: int = Field(description="the new version")
+    old: int | None = Field(description="the old version")
+    beside: Beside = Field(description="whether the old version served beside the new one, or in the hour before it")
+    new_requests: int
+    old_requests: int
+    new_failed: int
+    old_failed: int
+    new_refused: int = Field(description="requests that Triton refused with 4xx; they do not count as failed")
+    old_refused: int
+    signals: tuple[Compared, ...]
+
+
+@dataclass(frozen=True)
+class Breach:
+    """It surely does what it must not. ``only_told`` says why it is not put back, where it is not."""
+
+    table: Table
+    only_told: str = ""
+
+
+@dataclass(frozen=True)
+class Waits:
+    """It bakes. ``missing`` are the gateways of which nobody knows what they counted."""
+
+    requests: int
+    minutes: float
+    missing: tuple[str, ...] = ()
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Next:
+    """This step is baked, and the next one is due."""
+
+    percent: int
+    table: Table
+
+
+@dataclass(frozen=True)
+class Baked:
+    """Nothing more is due."""
+
+    table: Table
+
+
+Verdict = Breach | Waits | Next | Baked
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The counts until now: from the beginning, and in ``later`` sequences that began since.
+
+    ``bounds`` are the ends of the histogram's cells in seconds.
+    """
+
+    pair: Pair | None
+    bounds: tuple[float, ...]
+    later: tuple[Pair, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+def start_of(step: Baking, rules: Rules, now: datetime) -> int | None:
+    """Return which of the later sequences begins now, from 1; None outside the time of the bake."""
+    if rules.minutes <= 0:
+        return None
+    number = int((now - step.since) / timedelta(minutes=rules.minutes) * STARTS)
+    return number if 1 <= number <= STARTS else None
+
+
+def look(step: Baking, seen: Seen, rules: Rules, now: datetime) -> Verdict:
+    """Say what is due."""
+    minutes = max((now - step.since).total_seconds() / 60, 0.0)
+    if seen.pair is None:
+        return Waits(0, minutes, seen.missing)
+    requests = seen.pair.new.requests
+    table = table_of(step, seen.pair, seen.bounds, rules)
+    if requests >= rules.min_requests:
+        if (breach := _breach(step, seen, rules)) is not None:
+            return breach
+        if minutes >= rules.minutes and not seen.missing:
+            percent = step.next_percent
+            return Baked(table) if percent is None else Next(percent, table)
+    return Waits(requests, minutes, seen.missing, table)
+
+
+def _breach(step: Baking, seen: Seen, rules: Rules) -> Breach | None:
+    assert seen.pair is not None  # noqa: S101 - it is asked only where something was counted
+    for number, pair in enumerate((seen.pair, *seen.later)):
+        alpha = level_of(periods=step.periods, starts=step.starts, is_first=number == 0)
+        signals = _breached(pair, seen.bounds, rules, alpha)
+        old = pair.old
+        if signals:
+            only_told = "" if rules.on_breach == "put back" else "the settings say so (on_breach: tell)"
+            return Breach(table_of(step, pair, seen.bounds, rules, signals), only_told)
+        is_known = old is not None and old.requests >= rules.min_requests
+        if not is_known and is_above(_failures(pair.new), rules.max_error_rate, alpha):
+            why = f"too little is known of what {step.old.version} did" if step.old else "nothing was before it"
+            return Breach(table_of(step, pair, seen.bounds, rules, ("failed",)), why)
+    return None
+
+
+def _breached(pair: Pair, bounds: Sequence[float], rules: Rules, alpha: float) -> tuple[Signal, ...]:
+    if pair.old is None:
+        return ()
+    found: list[Signal] = []
+    if is_more_frequent(_failures(pair.new), _failures(pair.old), limit=rules.max_error_rate, alpha=alpha):
+        found.append("failed")
+    new, old = _cells(pair.new, bounds), _cells(pair.old, bounds)
+    if new and old and is_longer(new, old, QUANTILE, factor=1 + rules.max_p95_worse, alpha=alpha):
+        found.append("p95")
+    return tuple(found)
+
+
+def table_of(
+    step: Baking, pair: Pair, bounds: Sequence[float], rules: Rules, breached: Sequence[Signal] = ()
+) -> Table:
+    """Return what both did, with what is allowed."""
+    new, old = pair.new, pair.old
+    new_cells, old_cells = _cells(new, bounds), _cells(old, bounds) if old else None
+    p95 = old_cells.end_of(QUANTILE) if old_cells else None
+    return Table(
+        model=step.slot.model,
+        new=new.version,
+        old=old.version if old else step.old.version if step.old else None,
+        beside=pair.beside,
+        new_requests=new.requests,
+        old_requests=old.requests if old else 0,
+        new_failed=new.failed,
+        old_failed=old.failed if old else 0,
+        new_refused=new.refused,
+        old_refused=old.refused if old else 0,
+        signals=(
+            Compared(
+                signal="failed",
+                new=_failures(new).share,
+                old=_failures(old).share if old else None,
+                allowed=rules.max_error_rate,
+                is_breach="failed" in breached,
+            ),
+            Compared(
+                signal="p95",
+                new=new_cells.end_of(QUANTILE) if new_cells else None,
+                old=p95,
+                allowed=None if p95 is None else p95 * (1 + rules.max_p95_worse),
+                is_breach="p95" in breached,
+            ),
+        ),
+    )
+
+
+def _failures(counted: Counted) -> Counts:
+    return Counts(counted.failed, counted.requests)
+
+
+def _cells(counted: Counted, bounds: Sequence[float]) -> Cells | None:
+    return Cells(counted.cells, bounds) if counted.cells and len(counted.cells) == len(bounds) + 1 else None

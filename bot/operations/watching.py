@@ -1,0 +1,436 @@
+"""``promobot watch``: look at what is being rolled out, and do what is due of it.
+
+A look reads the routes, the records, and what the gateways count; :func:`bot.domain.rollout.look` decides. A breach
+is exactly ``rollback --now`` under an id made of the rollout's, so it is done once, however many watch and wherever
+one is killed. Nothing is kept but in the records: a watch that starts anew forgets only when its later sequences
+began. It holds no lease while it waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from bot.concurrency import gather
+from bot.domain.bundled import entries_of
+from bot.domain.promotion import thread_of
+from bot.domain.record import verified_bundles, verified_entries
+from bot.domain.release import Lane, Slot
+from bot.domain.rollout import (
+    Baked,
+    Baking,
+    Breach,
+    Next,
+    Pair,
+    Rules,
+    Seen,
+    Table,
+    Verdict,
+    Waits,
+    baking_in,
+    look,
+    pair_of,
+    start_of,
+    together,
+)
+from bot.domain.way_back import choose, choose_bundle
+from bot.errors import LeaseLost, OutsideError, PromobotError
+from bot.exit_codes import ExitCode
+from bot.operations import Say
+from bot.records.ledger import Ledger, RolloutNote
+from bot.render import rollout as words
+
+if TYPE_CHECKING:
+    from bot.domain.bundle import Bundle
+    from bot.domain.record import DeploymentRecord
+    from bot.domain.routes import RouteTable
+    from bot.domain.traffic import Traffic
+    from bot.platform import Platform
+    from bot.settings import Environment
+    from bot.systems.gateway import Gateway
+
+log = logging.getLogger("bot.watch")
+
+State = Literal["bakes", "baked", "put back", "told", "next step", "waits"]
+"""
+bakes      nothing is due yet
+baked      it has done well for as long, and for as many requests, as the settings say
+put back   it breached its rules, and users have the version before again
+told       it breached its rules, and stays: the settings say so, or nothing can be gone back to
+next step  this step is baked, and more users get it
+waits      something is due and could not be done now; the next look tries again
+"""
+_AGAIN_SECONDS = (5.0, 10.0, 20.0, 40.0, 60.0)
+"""Pauses after one failure, two, and so on, before the same is tried again."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One step, as a look found it."""
+
+    rollout: str
+    model: str
+    version: int
+    before: int | None
+    percent: int
+    since: datetime
+    state: State
+    said: str
+    table: Table | None = None
+
+    @property
+    def line(self) -> str:
+        """Return it for a terminal, with the table where it broke its rules."""
+        line = f"{self.model} {self.version}: {self.said}"
+        is_bad = self.table is not None and any(one.is_breach for one in self.table.signals)
+        return f"{line}\n{words.in_columns(self.table)}" if self.table is not None and is_bad else line
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What one look at an environment found, and did."""
+
+    environment: str
+    at: datetime
+    rollouts: tuple[Watched, ...] = ()
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """1 where something breached its rules, or what is due could not be done; else 0."""
+        bad = any(one.state in ("put back", "told", "waits") for one in self.rollouts)
+        return ExitCode.FAILED if bad else ExitCode.DONE
+
+
+@dataclass(frozen=True)
+class WayBackAsked:
+    """The ``rollback --now`` that a breach asks for: under which id, to which version, and why."""
+
+    id: str
+    model: str
+    to: int
+    reason: str
+    note: str
+    """The paragraph of the revert that says who asked, with the table."""
+
+
+PutBack = Callable[["Platform", WayBackAsked, Say], str]
+"""Carries a rollback out, once under its id, and returns what came of it."""
+
+
+@dataclass
+class Memory:
+    """What one watch keeps between its looks. Who loses it looks at less, and does nothing else."""
+
+    records: list[DeploymentRecord] = field(default_factory=list)
+    over: set[str] = field(default_factory=set)
+    """The rollouts of which nothing more is due."""
+    starts: dict[str, dict[int, Mapping[str, Pair]]] = field(default_factory=dict)
+    """What each gateway had counted when a later sequence began, by rollout and step."""
+    claimed: set[str] = field(default_factory=set)
+    """The breaches that this watch was the first to note."""
+    failed: dict[str, tuple[int, datetime]] = field(default_factory=dict)
+    """The number of failures of what is due, by rollout, and the time of the last."""
+
+
+def watch_until_ended(open_platform: Callable[[], Platform], *, put_back: PutBack, every_seconds: float) -> None:
+    """Look again and again until SIGTERM or SIGINT, which let a look under way end.
+
+    Each look reads the settings anew, so it follows the checkout. Errors are logged; the next look tries again.
+    """
+    memory, ended = Memory(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    told: dict[str, str] = {}
+    while not ended.is_set():
+        began = time.monotonic()
+        try:
+            with open_platform() as platform:
+                found = watch(platform, memory, put_back=put_back, say=log.info)
+            _tell_what_changed(found, told)
+        except (PromobotError, LeaseLost) as error:
+            _say_once(told, "", f"the look failed, and is tried again: {error}", log.error)
+        ended.wait(max(every_seconds - (time.monotonic() - began), 0.0))
+
+
+def _tell_what_changed(found: Looked, told: dict[str, str]) -> None:
+    told.pop("", None)
+    for one in found.rollouts:
+        # The number of requests changes at each look, and nobody waits for it.
+        key = one.state if one.state == "bakes" else f"{one.state}: {one.said}"
+        if told.get(one.rollout) != key:
+            told[one.rollout] = key
+            (log.info if one.state in ("bakes", "baked", "next step") else log.warning)("%s", one.line)
+
+
+def _say_once(told: dict[str, str], what: str, said: str, say: Callable[[str], object]) -> None:
+    if told.get(what) != said:
+        told[what] = said
+        say(said)
+
+
+def watch(platform: Platform, memory: Memory, *, put_back: PutBack, say: Say, now: datetime | None = None) -> Looked:
+    """Look once, and do what is due; raise where routes or records cannot be read."""
+    now = now or datetime.now(UTC)
+    table = platform.share.routes.read(platform.environment)
+    after = memory.records[-1].id if memory.records else ""
+    memory.records += platform.ledger.deployments(after=after)
+    found = rollouts(platform.settings, table, memory.records)
+    due = [(one, rules) for one, rules in found if one.id not in memory.over and not _is_over(platform, one, memory)]
+    if not due:
+        return Looked(platform.environment, now)
+    counted = count(platform)
+    looked = [_watched(platform, one, rules, counted, memory, now, put_back, say) for one, rules in due]
+    return Looked(platform.environment, now, tuple(looked))
+
+
+def rollouts(settings: Environment, table: RouteTable, records: list[DeploymentRecord]) -> list[tuple[Baking, Rules]]:
+    """Return what is being rolled out, or was and is not known to be baked, with the rules of its bake.
+
+    Of a bundle it is the part that users ask.
+    """
+    found: list[tuple[Baking, Rules]] = []
+    for model, route in sorted(table.models.items()):
+        rules = settings.rollout_of(model).watched
+        if rules is None or route.live is None or settings.parts_with(model)[-1] != model:
+            continue
+        slot = Slot(settings.environment, model, Lane.LIVE)
+        if (step := baking_in(records, table, slot)) is not None:
+            found.append((step, rules))
+    return found
+
+
+def _is_over(platform: Platform, step: Baking, memory: Memory) -> bool:
+    notes = platform.ledger.rollout_notes(step.id)
+    told = notes.get("breach")
+    if "baked" in notes or (told is not None and told.only_told):
+        memory.over.add(step.id)
+    return step.id in memory.over
+
+
+# --- what gateways count -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CountedBy:
+    """What each gateway counted, by its name; None where it does not answer, or is too old to say."""
+
+    gateways: Mapping[str, Traffic | None]
+
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """The ends of the histogram's cells; none where gateways do not agree on them."""
+        found = {traffic.bounds for traffic in self.gateways.values() if traffic is not None}
+        return found.pop() if len(found) == 1 else ()
+
+    def pairs(self, step: Baking) -> dict[str, Pair]:
+        """Return what each gateway counted of a step, without those that counted nothing of it."""
+        found = {
+            name: pair_of(traffic.of(step.slot.model), step)
+            for name, traffic in self.gateways.items()
+            if traffic is not None
+        }
+        return {name: pair for name, pair in found.items() if pair is not None}
+
+    def missing(self, step: Baking) -> tuple[str, ...]:
+        """Return the gateways of which nobody knows what they counted of a rollout."""
+        pairs = self.pairs(step)
+        return tuple(sorted(name for name in self.gateways if name not in pairs))
+
+
+def count(platform: Platform) -> CountedBy:
+    """Ask every gateway what it counted."""
+    systems = platform.serving(reads_only=True)
+
+    def ask(gateway: Gateway) -> Traffic | None:
+        return gateway.traffic()
+
+    heard = gather(systems.gateways, ask, limit=platform.settings.concurrency.servers)
+    return CountedBy({gateway.name: None if isinstance(said, PromobotError) else said for gateway, said in heard})
+
+
+def seen_of(step: Baking, rules: Rules, counted: CountedBy, memory: Memory, now: datetime) -> Seen:
+    """Return what was counted of a rollout from its beginning, and since each later sequence began."""
+    pairs = counted.pairs(step)
+    starts = memory.starts.setdefault(f"{step.id}/{step.step}", {})
+    number = start_of(step, rules, now)
+    if number is not None and number not in starts and pairs:
+        starts[number] = pairs
+    later = []
+    for began in starts.values():
+        since = {name: pair.after(began[name]) for name, pair in pairs.items() if name in began}
+        # Of a gateway that began anew in between nobody knows, so it is left out of what began before.
+        if (pair := together(one for one in since.values() if one is not None)) is not None:
+            later.append(pair)
+    return Seen(together(pairs.values()), counted.bounds, tuple(later), counted.missing(step))
+
+
+# --- what is due ---------------------------------------------------------------------------------------------------
+
+
+def _watched(
+    platform: Platform,
+    step: Baking,
+    rules: Rules,
+    counted: CountedBy,
+    memory: Memory,
+    now: datetime,
+    put_back: PutBack,
+    say: Say,
+) -> Watched:
+    verdict = look(step, seen_of(step, rules, counted, memory, now), rules, now)
+    state, said = _carried_out(platform, step, rules, verdict, memory, now, put_back, say)
+    return Watched(
+        rollout=step.id,
+        model=step.slot.model,
+        version=step.new.version,
+        before=step.old.version if step.old else None,
+        percent=step.percent,
+        since=step.since,
+        state=state,
+        said=said,
+        table=verdict.table,
+    )
+
+
+def _carried_out(
+    platform: Platform,
+    step: Baking,
+    rules: Rules,
+    verdict: Verdict,
+    memory: Memory,
+    now: datetime,
+    put_back: PutBack,
+    say: Say,
+) -> tuple[State, str]:
+    """Do what is due; return how it stands, and what to say of it."""
+    if isinstance(verdict, Waits):
+        return "bakes", words.baking(verdict, rules)
+    if not _is_time(memory, step.id, now):
+        return "waits", "what is due has failed, and is tried again soon"
+    try:
+        match verdict:
+            case Baked():
+                _note(platform.ledger, step, "baked", verdict.table, now)
+                memory.over.add(step.id)
+                return "baked", "baked"
+            case Next():
+                return _go_on(platform, step, verdict, now, say)
+            case Breach():
+                return _break_off(platform, step, verdict, memory, now, put_back, say)
+    except (PromobotError, LeaseLost) as error:
+        tries, _ = memory.failed.get(step.id, (0, now))
+        memory.failed[step.id] = tries + 1, now
+        return "waits", f"what is due could not be done, and is tried again: {error}"
+
+
+def _go_on(platform: Platform, step: Baking, due: Next, now: datetime, say: Say) -> tuple[State, str]:
+    """Give more users the new version, by a deployment of the same change."""
+    from bot.operations.rollout import advance
+
+    _note(platform.ledger, step, step.step, due.table, now)
+    done = advance(platform, step.slot.model, due.percent, rollout=step.id, say=say)
+    own = [record for record in done.records if record.slot == step.slot]
+    if not own:
+        return "bakes", "this step is baked; another run makes the next one"
+    if own[-1].is_well:
+        return "next step", f"{step.percent} % is baked, {due.percent} % of requests get it now"
+    return "waits", f"the step to {due.percent} % did not go well: {own[-1].problem}"
+
+
+def _is_time(memory: Memory, rollout: str, now: datetime) -> bool:
+    if rollout not in memory.failed:
+        return True
+    tries, last = memory.failed[rollout]
+    return now - last >= timedelta(seconds=_AGAIN_SECONDS[min(tries, len(_AGAIN_SECONDS)) - 1])
+
+
+def _break_off(
+    platform: Platform, step: Baking, breach: Breach, memory: Memory, now: datetime, put_back: PutBack, say: Say
+) -> tuple[State, str]:
+    target = _way_back(platform, step, memory)
+    if not breach.only_told and target is None:
+        breach = replace(breach, only_told="no version was verified here to which it could go back")
+    if breach.only_told or target is None:
+        _tell(platform, step, breach)
+        # Noted once Slack has it: until then each look tries to tell it, and Slack shows it once.
+        _note(platform.ledger, step, "breach", breach.table, now, only_told=breach.only_told)
+        memory.over.add(step.id)
+        return "told", words.told(step, breach)
+    if _note(platform.ledger, step, "breach", breach.table, now):
+        memory.claimed.add(step.id)
+    elif step.id not in memory.claimed and not _is_mine_to_do(platform, step):
+        return "put back", "another watch has put it back"
+    return _put_back(platform, step, breach, target, put_back, say)
+
+
+def _way_back(platform: Platform, step: Baking, memory: Memory) -> int | None:
+    """Return the version to which a rollback goes: the last verified one but what breaches; None where none is."""
+    model, quarantined = step.slot.model, platform.ledger.quarantined().keys()
+    of_model = [one for one in memory.records if one.slot == step.slot]
+    parts = platform.settings.parts_with(model)
+    if len(parts) > 1:
+        left = next((one.bundle for one in reversed(of_model) if one.id == step.id), None)
+        verified = [one for one in verified_bundles(of_model, step.slot) if _is_whole(one, parts)]
+        bundle = choose_bundle(
+            verified, leaves=left.digest if left else "", model=model, quarantined=quarantined, to_version=None
+        )
+        return entries_of(bundle)[model].version if bundle else None
+    entries = [entry for _, entry in verified_entries(of_model, step.slot)]
+    entry = choose(entries, leaves=step.new, quarantined=quarantined, to_version=None)
+    return entry.version if entry else None
+
+
+def _is_whole(bundle: Bundle, parts: tuple[str, ...]) -> bool:
+    return bundle.is_whole and tuple(bundle.models) == tuple(parts)
+
+
+def _is_mine_to_do(platform: Platform, step: Baking) -> bool:
+    """Wait for the watch that noted the breach first; return whether it left the rollback undone.
+
+    It has the lease while it goes back, and a process that is gone has none.
+    """
+    with platform.serving().share.lease(wait_seconds=platform.settings.deadlines.turn_seconds):
+        table = platform.share.routes.read(platform.environment)
+    live = table.target(step.slot)
+    return live is not None and (live.version, live.digest) == (step.new.version, step.new.digest)
+
+
+def _put_back(
+    platform: Platform, step: Baking, breach: Breach, target: int, put_back: PutBack, say: Say
+) -> tuple[State, str]:
+    """Roll back as a person does, now."""
+    say(f"{words.where(step)}: {words.why(breach.table)}; going back to {target}")
+    way = WayBackAsked(
+        id=f"watch-{step.id}",
+        model=step.slot.model,
+        to=target,
+        reason=words.why(breach.table),
+        note=words.asked_by_watch(breach.table),
+    )
+    try:
+        return "put back", put_back(platform, way, say)
+    except OutsideError:
+        raise
+    except PromobotError as error:
+        _tell(platform, step, breach, problem=str(error))
+        raise
+
+
+def _tell(platform: Platform, step: Baking, breach: Breach, *, problem: str = "") -> None:
+    thread = thread_of(step.slot, step.new.digest) if platform.settings.slack.may else ""
+    platform.slack.deliver(words.message(step, breach, thread=thread, problem=problem))
+
+
+def _note(ledger: Ledger, step: Baking, what: str, table: Table, now: datetime, *, only_told: str = "") -> bool:
+    """Keep what was decided; return whether nobody did before."""
+    who = f"{socket.gethostname()}/{os.getpid()}"
+    note = RolloutNote(rollout=step.id, what=what, at=now, by=who, table=table, only_told=only_told)
+    return ledger.note_rollout(note)
