@@ -84,6 +84,8 @@ class ShadowNote(BaseModel):
     at: datetime
     pull_request: int | None = Field(description="None where main says so already")
     verdict: Verdict
+
+
 class RolloutNote(BaseModel):
     """A decision about a rollout, which is made once: a step or all of it is baked, or it breached its rules."""
 
@@ -325,6 +327,7 @@ class Ledger:
         """Write what is decided; the first decision of its kind stays."""
         with suppress(Refused):
             self._store.put(f"shadows/{self.environment}/{note.deployment}/{note.what}.json", _text(note))
+
     # --- rollouts ----------------------------------------------------------------------------------------------
 
     def rollout_notes(self, rollout: str) -> dict[str, RolloutNote]:
