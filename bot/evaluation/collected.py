@@ -6,13 +6,17 @@ answered.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bot.domain.evaluation import WHO, Refusals
+from bot.errors import InvalidInput
+from bot.evaluation.metrics import classes_of
 from bot.evaluation.room import AT_ONCE, groups_of, parts, release, room
 
 if TYPE_CHECKING:
@@ -21,13 +25,20 @@ if TYPE_CHECKING:
     from bot.evaluation.asking import Answered
 
 
-class Column:
-    """One value, or one row of values, for each row of a set; texts as numbers of words."""
+LONGEST, MOST_WORDS = 64, 100_000
+"""A text has so many characters at most, else its beginning and a hash; a version answers so many different ones."""
 
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
+
+class Column:
+    """One value, or one row of values, for each row of a set; texts as numbers of words.
+
+    ``who`` names the version whose answers these are: what it answers must not fill the memory of this machine.
+    """
+
+    def __init__(self, rows: int, who: str = "") -> None:
+        self._rows, self._who = rows, who
         self._values: NDArray[Any] | None = None
-        self._words: dict[Any, int] | None = None
+        self._words: dict[str, int] | None = None
         self._put = 0
 
     def put(self, start: int, values: NDArray[Any]) -> None:
@@ -35,8 +46,14 @@ class Column:
         if values.dtype.kind in "USO":
             self._words = {} if self._words is None else self._words
             words = self._words
-            flat = np.fromiter((words.setdefault(v, len(words)) for v in values.ravel().tolist()), np.int32)
+            flat = np.fromiter((words.setdefault(_word(v), len(words)) for v in values.ravel().tolist()), np.int32)
             values = flat.reshape(values.shape)
+            if self._who and len(words) > MOST_WORDS:
+                raise InvalidInput(
+                    f"answers more than {MOST_WORDS:,} different texts, and a decision is one of a few classes",
+                    key=self._who,
+                    next_step="Name another output in the environment file: evaluation.<model>.output.",
+                )
         if self._values is None:
             self._values = room((self._rows, *values.shape[1:]), values.dtype)
         self._values[start : start + len(values)] = values
@@ -45,7 +62,7 @@ class Column:
             self._put = 0
             release(self._values)
 
-    def codes(self) -> tuple[NDArray[Any], list[Any]]:
+    def codes(self) -> tuple[NDArray[Any], list[str]]:
         """Return the numbers of words, and the words; a column without text has no words."""
         return self._stored(), list(self._words or ())
 
@@ -54,8 +71,7 @@ class Column:
         stored = self._stored()
         if self._words is None:
             return stored
-        kind = object if any(isinstance(word, bytes) for word in self._words) else np.str_
-        words = np.array(list(self._words) or [""], kind)
+        words = np.array(list(self._words) or [""], np.str_)
         found = room(stored.shape, words.dtype)
         for part in parts(stored, found):
             found[part] = words[stored[part]]
@@ -63,6 +79,15 @@ class Column:
 
     def _stored(self) -> NDArray[Any]:
         return np.zeros(self._rows, np.float64) if self._values is None else self._values
+
+
+def _word(value: Any) -> str:
+    """Return a text as it is compared: the same of labels and answers, and never long."""
+    text: str = value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+    if len(text) <= LONGEST:
+        return text
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+    return f"{text[: LONGEST - 1 - len(digest)]}…{digest}"
 
 
 @dataclass
@@ -75,11 +100,18 @@ class Collected:
     rows: int
     labels: NDArray[Any] | None
     groups: NDArray[Any] | None
-    slices: Mapping[str, tuple[NDArray[Any], list[Any]]]
+    slices: Mapping[str, tuple[NDArray[Any], list[str]]]
     answers: Mapping[str, NDArray[Any]]
     refused: Mapping[str, NDArray[np.bool_]]
     seconds: float = 0.0
     why: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def classes(self) -> NDArray[Any] | None:
+        """The classes that the labels of all rows name; None where labels name none."""
+        if self.labels is None or self.labels.dtype.kind == "f":
+            return None
+        return classes_of(self.labels)
 
     @property
     def refusals(self) -> Refusals:
@@ -99,7 +131,10 @@ class Collected:
 
 
 def collect(answered: Iterable[Answered], *, rows: int, output: str) -> Collected:
-    """Read all answers, of which only ``output`` is kept; raise Refused where the disk takes no more."""
+    """Read all answers, of which only ``output`` is kept; raise Refused where the disk takes no more.
+
+    Raises InvalidInput, with the version as its key, where answers are not decisions.
+    """
     labels, groups = Column(rows), Column(rows)
     slices: dict[str, Column] = {}
     answers: dict[str, Column] = {}
@@ -119,7 +154,7 @@ def collect(answered: Iterable[Answered], *, rows: int, output: str) -> Collecte
         for name, values in batch.slices.items():
             slices.setdefault(name, Column(rows)).put(batch.start, values)
         for who, mask in each.refused.items():
-            column = answers.setdefault(who, Column(rows))
+            column = answers.setdefault(who, Column(rows, who))
             missing = refused.setdefault(who, np.zeros(rows, np.bool_))
             missing[at] = mask
             if output in each.outputs[who]:

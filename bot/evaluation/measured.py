@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bot.domain.evaluation import ChangedDecision, Decisions, MeasuredMetric, MeasuredSlice
-from bot.domain.gate import Gate, MetricRule
+from bot.domain.gate import CONFIDENCE, Gate, MetricRule
 from bot.domain.measured import rule_text
 from bot.domain.signature import Signature, TensorSpec
 from bot.errors import InvalidInput
+from bot.evaluation.asking import IN_SERVICE, PROPOSED
 from bot.evaluation.description import Labels
-from bot.evaluation.metrics import Metric, Undefined, UnknownMetric, decisions, metric
-from bot.evaluation.room import AT_ONCE, counted, distinct, groups_of, in_order, parts, release, taken
+from bot.evaluation.metrics import Metric, Undefined, UnknownMetric, classes_of, decisions, metric
+from bot.evaluation.room import AT_ONCE, counted, groups_of, in_order, parts, release, taken
 from bot.evaluation.statistics import Difference, compare, non_inferior
 from bot.settings import Costs, EvaluationRules
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     from bot.evaluation.collected import Collected
 
-PROPOSED, IN_SERVICE = "proposed", "in_service"
-CONFIDENCE = 0.95
-"""Of intervals that the gate asks nothing of."""
 WORST = 10
 MOST_VALUES_SHOWN = 50
 """A column with more values is measured only where the gate asks for it."""
@@ -36,9 +34,10 @@ _CLOSE, _CLOSE_TO_ZERO = 1e-3, 1e-6
 
 
 def output_of(rules: EvaluationRules, labels: Labels | None, signature: Signature) -> str:
-    """Return the output that is measured: the named one, or the one that fits the labels.
+    """Return the output that is measured: the named one, the only one, or the only one with floating-point numbers.
 
-    Raises InvalidInput where there is no such output, or where several fit.
+    Without such numbers it is the only one whose type is that of the labels. Where labels are numbers, an output of
+    several numbers a row is none of them. Raises InvalidInput where there is no such output, or where several fit.
     """
     names = [spec.name for spec in signature.outputs]
     listed = ", ".join(names)
@@ -50,7 +49,11 @@ def output_of(rules: EvaluationRules, labels: Labels | None, signature: Signatur
         return rules.output
     if len(names) == 1:
         return names[0]
-    floats = [spec.name for spec in signature.outputs if spec.datatype in ("FP16", "BF16", "FP32", "FP64")]
+    floats = [
+        spec.name
+        for spec in signature.outputs
+        if spec.datatype in ("FP16", "BF16", "FP32", "FP64") and not (_one_a_row(labels) and _is_wide(spec))
+    ]
     fitting = floats or [spec.name for spec in signature.outputs if _is_a_decision(spec, labels)]
     if len(fitting) == 1:
         return fitting[0]
@@ -59,6 +62,14 @@ def output_of(rules: EvaluationRules, labels: Labels | None, signature: Signatur
         key="evaluation.output",
         next_step="Name one in the environment file: evaluation.<model>.output.",
     )
+
+
+def _one_a_row(labels: Labels | None) -> bool:
+    return labels is not None and labels.kind != "class"
+
+
+def _is_wide(spec: TensorSpec) -> bool:
+    return any(size > 1 for size in spec.shape[1:])
 
 
 def _is_a_decision(spec: TensorSpec, labels: Labels | None) -> bool:
@@ -152,13 +163,16 @@ class _Some:
     in_service: NDArray[Any] | None
     groups: NDArray[Any] | None
     refused: tuple[NDArray[np.bool_], NDArray[np.bool_] | None]
+    classes: NDArray[Any] | None
 
 
 def _all_of(collected: Collected) -> _Some:
     assert collected.labels is not None  # noqa: S101 - nothing is measured without labels
     answers, refused = collected.answers, collected.refused
     masks = refused[PROPOSED], refused.get(IN_SERVICE)
-    return _Some(collected.labels, answers[PROPOSED], answers.get(IN_SERVICE), collected.groups, masks)
+    return _Some(
+        collected.labels, answers[PROPOSED], answers.get(IN_SERVICE), collected.groups, masks, collected.classes
+    )
 
 
 def _of_a_slice(every: _Some, rows: NDArray[Any]) -> _Some:
@@ -169,6 +183,7 @@ def _of_a_slice(every: _Some, rows: NDArray[Any]) -> _Some:
         None if every.in_service is None else taken(every.in_service, rows),
         None if every.groups is None else groups_of(taken(every.groups, rows))[0],
         (taken(proposed, rows), None if in_service is None else taken(in_service, rows)),
+        every.classes,
     )
 
 
@@ -182,6 +197,7 @@ def _compared(rows: _Some, measure: Metric, *, confidence: float, seed: str) -> 
         refused=rows.refused,
         confidence=confidence,
         seed=seed,
+        classes=rows.classes,
     )
 
 
@@ -238,16 +254,24 @@ def changed(
     before, after = collected.answers[IN_SERVICE], collected.answers[PROPOSED]
     if labels is not None and labels.kind == "relevance":
         return _first_places(collected, before, after, inputs)
-    if labels is not None and labels.kind == "number":
+    if (labels is not None and labels.kind == "number") or (labels is None and _are_numbers(before, after)):
         return _numbers(collected, before, after, rules.costs, inputs)
     return _decisions(collected, before, after, rules, inputs)
+
+
+def _are_numbers(*answers: NDArray[Any]) -> bool:
+    """Whether answers that nobody has labelled are numbers: one a row, and not all of them between 0 and 1."""
+    if any(one.dtype.kind != "f" or one.size != len(one) for one in answers):
+        return False
+    of_each = ((one[part] for part in parts(one)) for one in answers)
+    return any(bool(((some < 0) | (some > 1)).any()) for one in of_each for some in one)
 
 
 def _decisions(
     collected: Collected, before: NDArray[Any], after: NDArray[Any], rules: EvaluationRules, inputs: Inputs | None
 ) -> Decisions | None:
     words, none_before, no_answer = collected.labels, collected.refused[IN_SERVICE], collected.refused[PROPOSED]
-    classes = np.zeros(1, np.int64) if words is None else distinct(words)
+    classes = np.array([0, 1]) if words is None else classes_of(words)
 
     def decided(rows: slice) -> tuple[NDArray[Any], NDArray[Any]]:
         was, now = (
@@ -331,7 +355,7 @@ def _numbers(
     collected: Collected, before: NDArray[Any], after: NDArray[Any], costs: Costs | None, inputs: Inputs | None
 ) -> Decisions | None:
     labels = collected.labels
-    if before.size != len(before) or after.size != len(after) or labels is None:
+    if before.size != len(before) or after.size != len(after):
         return None
     was, now, found, farther_in_all = before.reshape(-1), after.reshape(-1), _Moves(), 0.0
     neither = collected.refused[PROPOSED] | collected.refused[IN_SERVICE]
@@ -339,6 +363,10 @@ def _numbers(
         then, today = was[part].astype(np.float64), now[part].astype(np.float64)
         both = ~neither[part]
         differs = both & ~np.isclose(then, today, rtol=_CLOSE, atol=_CLOSE_TO_ZERO)
+        if labels is None:
+            nothing = np.zeros(len(both), np.bool_)
+            found.add(part.start, np.abs(today - then), fixed=nothing, broken=nothing, differs=differs)
+            continue
         farther = np.where(both, np.abs(today - labels[part]) - np.abs(then - labels[part]), 0.0)
         farther_in_all += float(farther.sum())
         found.add(part.start, farther, fixed=differs & (farther < 0), broken=differs & (farther > 0), differs=differs)
@@ -352,13 +380,13 @@ def _numbers(
                 row=row,
                 before=f"{was[row]:.6g}",
                 after=f"{now[row]:.6g}",
-                label=f"{labels[row]:.6g}",
+                label="" if labels is None else f"{labels[row]:.6g}",
                 by=float(np.float64(now[row]) - np.float64(was[row])),
                 inputs=_of_row(inputs, row),
             )
-            for row, _ in found.worst("broken")
+            for row, _ in found.worst("other" if labels is None else "broken")
         ),
-        worth=None if per_unit is None else -farther_in_all * per_unit,
+        worth=None if per_unit is None or labels is None else -farther_in_all * per_unit,
     )
 
 
@@ -420,8 +448,6 @@ class _Mistakes:
 
     def __init__(self, classes: NDArray[Any]) -> None:
         self._positive = classes[-1]
-        if classes.dtype.kind in "biuf" and np.isin(classes, (0, 1)).all():
-            self._positive = 1
         self._has_kinds = len(classes) <= 2
         self._fewer_positives = self._fewer_negatives = 0
 

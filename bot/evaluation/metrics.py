@@ -61,12 +61,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class Rows:
-    """What one version answered to the rows of a set; ``refused`` marks those that it did not answer."""
+    """What one version answered to the rows of a set; ``refused`` marks those that it did not answer.
+
+    ``classes`` are those of the whole set, where these are some of its rows: what a metric is must not depend on
+    the rows, and still less on the answers. ``smallest`` is the least probability that counts, of both versions.
+    """
 
     labels: Array
     answers: Array
     groups: Array | None = None
     refused: Mask | None = None
+    classes: Array | None = None
+    smallest: float | None = None
 
     def answered(self) -> Array:
         """Return the answers; raise Undefined where the metric has no worst case for those that are missing."""
@@ -235,12 +241,22 @@ def _text(values: Array) -> Array:
     return values
 
 
-def _positive(labels: Array) -> Mask:
+def classes_of(labels: Array) -> Array:
+    """Return the classes that labels name, sorted: 0 and 1 where there are no others."""
+    classes = distinct(_text(_flat(labels)))
+    return np.array([0, 1]) if is_binary(classes) else classes
+
+
+def is_binary(classes: Array) -> bool:
+    """Whether these are the classes 0 and 1, of which one number speaks."""
+    return classes.dtype.kind in "biuf" and bool(np.isin(classes, (0, 1)).all())
+
+
+def _positive(rows: Rows) -> Mask:
     """Return which rows are of the class that one number speaks of: 1, or the greater one of two."""
-    labels = _text(_flat(labels))
-    classes = _classes(labels)
+    labels, classes = _text(_flat(rows.labels)), _classes(rows)
     one: object = 1
-    if not (classes.dtype.kind in "biuf" and np.isin(classes, (0, 1)).all()):
+    if not is_binary(classes):
         if len(classes) > 2:
             raise Undefined(f"there are {len(classes)} classes, and an answer is one number")
         if len(classes) < 2:
@@ -252,20 +268,19 @@ def _positive(labels: Array) -> Mask:
     return found
 
 
-def _classes(labels: Array) -> Array:
-    """Return the classes that labels name; raise Undefined where one is not a class."""
-    classes = distinct(labels)
+def _classes(rows: Rows) -> Array:
+    """Return the classes of the set; raise Undefined where one is not a class."""
+    classes = classes_of(rows.labels) if rows.classes is None else rows.classes
     if classes.dtype.kind == "f":
         _finite(classes, "classes")
     return classes
 
 
-def _class_of(labels: Array, columns: int) -> NDArray[Any]:
+def _class_of(labels: Array, columns: int, classes: Array) -> NDArray[Any]:
     """Return the column of each row's class: its number, or its place in the alphabet."""
     labels = _text(_flat(labels))
     codes = np.empty(labels.shape, np.min_scalar_type(columns))
     if labels.dtype.kind == "U":
-        classes = distinct(labels)
         if len(classes) != columns:
             raise Undefined(f"the labels have {len(classes)} classes, and an answer has {columns} numbers")
         for part in parts(labels):
@@ -288,7 +303,7 @@ def _shown(value: object) -> str:
 
 def _probability_labels(rows: Rows, columns: int) -> NDArray[Any]:
     """Return the class of each row, as the number of its probability."""
-    return _positive(rows.labels).view(np.uint8) if columns == 1 else _class_of(rows.labels, columns)
+    return _positive(rows).view(np.uint8) if columns == 1 else _class_of(rows.labels, columns, _classes(rows))
 
 
 def _probabilities(answers: Array, start: int = 0) -> Array:
@@ -309,8 +324,8 @@ def _probabilities(answers: Array, start: int = 0) -> Array:
     return answers
 
 
-def decisions(labels: Array, answers: Array, threshold: float = 0.5, *, start: int = 0) -> Array:
-    """Return what each answer decides, in the words of the labels. ``start`` is the number of the first row.
+def decisions(classes: Array, answers: Array, threshold: float = 0.5, *, start: int = 0) -> Array:
+    """Return what each answer decides, as one of the set's classes has it. ``start`` is the number of the first row.
 
     Whole numbers and texts are decisions already. One probability a row decides for class 1 from ``threshold`` on. Of
     several the greatest counts.
@@ -319,11 +334,10 @@ def decisions(labels: Array, answers: Array, threshold: float = 0.5, *, start: i
     if answers.dtype.kind not in "f":
         return answers
     numbers = _finite(answers, "answers", start)
-    words = _text(_flat(labels))
     if numbers.ndim == 1:
-        if words.dtype.kind in "biuf" and np.isin(words, (0, 1)).all():
+        if is_binary(classes):
             return (numbers >= threshold).astype(np.int64)
-        if words.dtype.kind == "U" or (numbers != np.round(numbers)).any():
+        if classes.dtype.kind == "U" or (numbers != np.round(numbers)).any():
             raise Undefined("an answer is one number, which decides between the classes 0 and 1 only")
         return numbers.astype(np.int64)
     if numbers.ndim > 2:
@@ -332,10 +346,11 @@ def decisions(labels: Array, answers: Array, threshold: float = 0.5, *, start: i
         )
     columns = numbers.shape[1]
     codes = numbers[:, 1] >= threshold if columns == 2 and threshold != 0.5 else numbers.argmax(axis=1)
-    if words.dtype.kind != "U":
+    if classes.dtype.kind != "U":
         return np.asarray(codes, dtype=np.int64)
-    _class_of(words, columns)
-    return np.asarray(np.unique(words)[np.asarray(codes, dtype=np.intp)])
+    if len(classes) != columns:
+        raise Undefined(f"the labels have {len(classes)} classes, and an answer has {columns} numbers")
+    return np.asarray(classes[np.asarray(codes, dtype=np.intp)])
 
 
 # Metrics of decisions
@@ -351,25 +366,30 @@ def _decided(
     labels = _text(_flat(rows.labels))
     if labels.ndim != 1:
         raise Undefined("a row has several labels, and this metric takes one")
-    words = _classes(labels)
-    classes = np.unique(
-        np.concatenate([words, *(np.unique(of[~no]) for _, of, no in _decisions(rows, words, threshold))])
-    )
+    classes = _classes(rows)
     if len(classes) > _MOST_CLASSES:
         raise Undefined(f"there are {len(classes)} classes, more than {_MOST_CLASSES}")
     width, kind = len(classes) + 1, np.min_scalar_type(len(classes))
     of_label, of_decision = np.empty(len(labels), kind), np.empty(len(labels), kind)
     counts = np.zeros((len(classes), width))
-    for part, decided, refused in _decisions(rows, words, threshold):
-        codes = np.where(refused, len(classes), np.searchsorted(classes, decided))
+    for part, decided, refused in _decisions(rows, classes, threshold):
+        codes = np.where(refused, len(classes), _places(classes, decided))
         own = np.searchsorted(classes, labels[part])
         counts += np.bincount(own * width + codes, minlength=counts.size).reshape(counts.shape)
         of_label[part], of_decision[part] = own, codes
-    binary = bool(np.isin(classes, (0, 1)).all()) if classes.dtype.kind in "biuf" else False
-    if binary and len(classes) < 2 and average is None and of in (_precision, _recall, _f1):
-        raise Undefined(f"every label and every decision is {_shown(classes[0])}")
+    binary = is_binary(classes)
     found = of(counts, average or ("binary" if binary else "macro"), [_shown(one) for one in classes])
     return Sample(found.value, found.of_rows(of_label, of_decision), found.step, rows.groups)
+
+
+def _places(classes: Array, decided: Array) -> NDArray[np.intp]:
+    """Return the place of each decision among the classes; one past the last for what no label is called."""
+    strange = np.zeros(len(decided), np.bool_)
+    if decided.dtype.kind == "u" and classes.dtype.kind == "i":  # compared as floats, large ones would be alike
+        strange = decided > np.iinfo(np.int64).max
+        decided = np.where(strange, 0, decided).astype(np.int64)
+    found = np.minimum(np.searchsorted(classes, decided), len(classes) - 1)
+    return np.where(strange | (classes[found] != decided), len(classes), found)
 
 
 def _decisions(rows: Rows, words: Array, threshold: float) -> Iterator[tuple[slice, Array, Mask]]:
@@ -404,24 +424,27 @@ def _balanced(counts: Floats, _: Average, __: list[str]) -> Decided:
 
 
 def _recall(counts: Floats, average: Average, classes: list[str]) -> Decided:
-    _see_that_none_is_zero(counts.sum(axis=1), average, classes, "has the label {}, so its recall is not defined")
+    _see_that_none_is_zero(
+        counts.sum(axis=1), counts, average, classes, "has the label {}, so its recall is not defined"
+    )
     return influence.recall(counts, average)
 
 
 def _precision(counts: Floats, average: Average, classes: list[str]) -> Decided:
     decided = counts.sum(axis=0)[:-1]
-    _see_that_none_is_zero(decided, average, classes, "is decided for {}, so its precision is not defined")
+    _see_that_none_is_zero(decided, counts, average, classes, "is decided for {}, so its precision is not defined")
     return influence.precision(counts, average)
 
 
 def _f1(counts: Floats, average: Average, classes: list[str]) -> Decided:
     whole = counts.sum(axis=1) + counts.sum(axis=0)[:-1]
-    _see_that_none_is_zero(whole, average, classes, "has the label {0} or is decided for it")
+    _see_that_none_is_zero(whole, counts, average, classes, "has the label {0} or is decided for it")
     return influence.f1(counts, average)
 
 
-def _see_that_none_is_zero(rows: Floats, average: Average, classes: list[str], why: str) -> None:
-    asked = [1] if average == "binary" else range(len(rows))
+def _see_that_none_is_zero(rows: Floats, counts: Floats, average: Average, classes: list[str], why: str) -> None:
+    # Some rows of a set may be of some of its classes only.
+    asked = [1] if average == "binary" else np.flatnonzero(counts.sum(axis=1))
     if empty := [classes[one] for one in asked if not rows[one]]:
         raise Undefined(f"no row {why.format(empty[0])}")
 
@@ -440,7 +463,7 @@ _DECIDED: dict[str, tuple[str, Callable[[Floats, Average, list[str]], Decided]]]
 
 def _scored(rows: Rows) -> tuple[Mask, Array]:
     """Return which rows are positive and their scores; a missing answer is ranked as wrongly as can be."""
-    positive = _positive(rows.labels)
+    positive = _positive(rows)
     if not 0 < int(positive.sum()) < len(positive):
         raise Undefined("all labels are the same, and this metric compares rows of two classes")
     answers, refused = _flat(rows.answers), rows.refused
@@ -531,10 +554,16 @@ def _read_numbers(rows: Rows, _: int) -> Callable[[slice], Array]:
     return lambda part: _finite(labels[part], "labels", part.start)
 
 
-def _log_loss(classes: NDArray[Any], shares: Array) -> Floats:
-    smallest = np.finfo(shares.dtype).eps
-    own = np.clip(np.take_along_axis(shares, classes[:, None], axis=1)[:, 0], smallest, 1 - smallest)
-    return np.asarray(-np.log(own), dtype=np.float64)
+def _log_loss(rows: Rows) -> Sample:
+    """Return the mean of -log p. No p counts as less than the coarser of both versions' numbers can tell from 0."""
+    kind = rows.answers.dtype
+    smallest = rows.smallest or float(np.finfo(kind if kind.kind == "f" else np.float64).eps)
+    return _mean_of(partial(_log_of_own, smallest), _read_classes, _probabilities, rows)
+
+
+def _log_of_own(smallest: float, classes: NDArray[Any], shares: Array) -> Floats:
+    own = np.take_along_axis(shares, classes[:, None], axis=1)[:, 0].astype(np.float64)
+    return np.asarray(-np.log(np.clip(own, smallest, 1 - smallest)))
 
 
 def _brier(classes: NDArray[Any], shares: Array) -> Floats:
@@ -574,7 +603,7 @@ def _r2(rows: Rows) -> Sample:
 _KNOWN: dict[str, tuple[bool, str, Callable[[Rows], Sample]]] = {
     "roc_auc": (True, DELONG, _roc_auc),
     "average_precision": (True, LINEAR, partial(_of_classes, influence.average_precision)),
-    "log_loss": (False, PAIRED, partial(_mean_of, _log_loss, _read_classes, _probabilities)),
+    "log_loss": (False, PAIRED, _log_loss),
     "brier": (False, PAIRED, partial(_mean_of, _brier, _read_classes, _probabilities)),
     "mae": (False, PAIRED, partial(_mean_of, _absolute, _read_numbers, _number_answers)),
     "mse": (False, PAIRED, partial(_mean_of, _squared, _read_numbers, _number_answers)),
@@ -673,7 +702,7 @@ def _own(name: str, *, lower_is_better: bool) -> Metric:
 def _asked(name: str, function: Callable[[Array, Array], object], labels: Array, answers: Array) -> float | Floats:
     """Ask a team's function; raise Undefined where it fails, or returns something else."""
     try:
-        found = np.asarray(function(labels, answers), dtype=np.float64)
+        found = np.asarray(function(_read_only(labels), _read_only(answers)), dtype=np.float64)
     except (Exception, SystemExit) as error:
         raise Undefined(f"{name} failed: {_last_line(error)}") from error
     if found.shape not in ((), (len(labels),)):
@@ -681,6 +710,13 @@ def _asked(name: str, function: Callable[[Array, Array], object], labels: Array,
     if not np.isfinite(found).all():
         raise Undefined(f"{name} returned {found[()] if found.ndim == 0 else 'scores that are not finite'}")
     return float(found) if found.ndim == 0 else found
+
+
+def _read_only(values: Array) -> Array:
+    """Return the same values as an array that cannot be written to: other metrics read them, too."""
+    view = values.view(np.ndarray)
+    view.flags.writeable = False
+    return view
 
 
 def _last_line(error: BaseException) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 2**20
 """Values of one array that are looked at in one go; sums are added up in these parts, which may move the last bit."""
+BYTES_AT_ONCE = 16 * 2**20
+"""The same in bytes: a text of 64 characters takes 256."""
 ON_DISK_BYTES = 16 * 2**20
 """An array that is larger lies in a temporary file, which the operating system writes and forgets as it needs to."""
 
@@ -47,8 +49,9 @@ def parts(*arrays: NDArray[Any] | None) -> Iterator[slice]:
     """Yield the rows of the first array part by part, and let go of that part of all arrays after each."""
     there = [array for array in arrays if array is not None]
     rows = len(there[0])
-    widest = max((array.size // max(len(array), 1) for array in there), default=1)
-    step = max(1, AT_ONCE // max(widest, 1))
+    widest = max(array.size // max(len(array), 1) for array in there)
+    largest = max(array.nbytes // max(len(array), 1) for array in there)
+    step = max(1, min(AT_ONCE // max(widest, 1), BYTES_AT_ONCE // max(largest, 1)))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
         release(*there)

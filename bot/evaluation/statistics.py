@@ -14,11 +14,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bot.domain.evaluation import Outcome
 from bot.domain.spread import FEWEST, Spread
 from bot.evaluation.metrics import Metric, Rows, Sample, Undefined
 from bot.evaluation.room import groups_of, kept, parts
@@ -26,7 +27,6 @@ from bot.evaluation.room import groups_of, kept, parts
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-Outcome = Literal["holds", "misses", "unknown"]
 Name = TypeVar("Name")
 
 POWER = 0.8
@@ -123,16 +123,18 @@ def compare(
     refused: tuple[Mask | None, Mask | None] = (None, None),
     confidence: float = 0.95,
     seed: str = "",
+    classes: Array | None = None,
 ) -> Difference:
     """Compare two versions on the same rows; measure one alone where ``in_service`` is None.
 
     ``groups`` names, for each row, what it is drawn with (a user, a day, a query): rows of one group are not
     independent. ``refused`` marks the rows that each version did not answer: what both refuse does not count, and
     else it is decided, or ranked, as wrongly as can be. ``seed`` is the digest of the set, so that a rerun says the
-    same of a team's own metric. Nothing is raised: ``why`` of the result says what is missing.
+    same of a team's own metric. ``classes`` are those of the set, where these are some of its rows. Nothing is
+    raised: ``why`` of the result says what is missing.
     """
     try:
-        return _compared(metric, labels, proposed, in_service, groups, refused, confidence, seed)
+        return _compared(metric, labels, proposed, in_service, groups, refused, confidence, seed, classes)
     except Undefined as error:
         return Difference(rows=len(labels), confidence=confidence, why=str(error))
 
@@ -146,6 +148,7 @@ def _compared(
     refused: tuple[Mask | None, Mask | None],
     confidence: float,
     seed: str,
+    classes: Array | None,
 ) -> Difference:
     without, without_in_service = refused
     if without is not None:
@@ -164,8 +167,9 @@ def _compared(
     rows = len(labels)
     if not rows:
         raise Undefined("no row counts: the set has none, or none was answered")
-    first = Rows(labels, proposed, groups, without)
-    second = None if in_service is None else Rows(labels, in_service, groups, without_in_service)
+    smallest = max((_least(one) for one in (proposed, in_service) if one is not None), default=0.0)
+    first = Rows(labels, proposed, groups, without, classes, smallest)
+    second = None if in_service is None else Rows(labels, in_service, groups, without_in_service, classes, smallest)
     samples = [_sampled(metric, one, who, seed) for one, who in ((first, ""), (second, "in service: ")) if one]
     ours, sign = samples[0], 1.0 if metric.higher_is_better else -1.0
     own = _spread(ours.influence, ours)
@@ -192,6 +196,10 @@ def _compared(
         own.error,
         confidence,
     )
+
+
+def _least(answers: Array) -> float:
+    return float(np.finfo(answers.dtype if answers.dtype.kind == "f" else np.float64).eps)
 
 
 def _sampled(metric: Metric, rows: Rows, who: str, seed: str) -> Sample:

@@ -47,8 +47,9 @@ def evaluation_set(
     PyTorch. A DataFrame in place of the mapping gives an input for each column. ``labels`` are the true outcomes, one
     for each row; without them only decisions that change are counted. ``slices`` are columns that divide the rows,
     such as a region: text, whole numbers or booleans, or a DataFrame of them. ``groups`` says which rows belong
-    together, such as a customer or a query; text is kept as a hash. ``kind`` says what labels are (default: numbers
-    with fractions are ``number``, all others ``class``); ``relevance`` is for ranking.
+    together, such as a customer or a query; text is kept as a hash. ``kind`` says what labels are (default: an
+    array of floating-point numbers is ``number``, any other ``class``); ``relevance`` is for ranking. Say it where
+    classes are floating-point, as in a column of pandas that had gaps, or where whole numbers are a quantity.
 
     ``batches`` is for rows that do not fit into memory: an iterable of mappings with ``inputs``, ``labels``,
     ``slices`` and ``groups``, each as above. Give it instead of them.

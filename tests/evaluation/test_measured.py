@@ -219,8 +219,9 @@ def test_texts_are_decisions_too() -> None:
 FP, INT, TEXT = ("FP32", "INT64", "BYTES")
 
 
-def of(**outputs: str) -> Signature:
-    return Signature((), tuple(TensorSpec(name, datatype, (-1, 1)) for name, datatype in outputs.items()))
+def of(**outputs: str | tuple[str, int]) -> Signature:
+    each = ((name, (one, 1) if isinstance(one, str) else one) for name, one in outputs.items())
+    return Signature((), tuple(TensorSpec(name, datatype, (-1, size)) for name, (datatype, size) in each))
 
 
 @pytest.mark.parametrize(
@@ -232,10 +233,11 @@ def of(**outputs: str) -> Signature:
         ({"label": TEXT, "code": INT}, None, Labels("class", "BYTES"), "label"),
         ({"label": TEXT, "code": INT}, None, CLASSES, "code"),
         ({"a": FP, "b": FP}, "b", None, "b"),
+        ({"price": FP, "embedding": (FP, 768)}, None, Labels("number", "FP64"), "price"),
     ],
 )
 def test_the_output_that_fits_is_measured(
-    outputs: dict[str, str], named: str | None, labels: Labels | None, chosen: str
+    outputs: dict[str, str | tuple[str, int]], named: str | None, labels: Labels | None, chosen: str
 ) -> None:
     assert output_of(rules(output=named), labels, of(**outputs)) == chosen
 
@@ -290,3 +292,28 @@ def test_evidence_is_judged_at_another_confidence_as_the_check_would_have_judged
     )
     assert again == judged
     assert [_p_value(one, 0.02) for one in first] == [one.p_value for one in second]
+
+
+def test_answers_of_numbers_that_nobody_labelled_are_compared_as_numbers() -> None:
+    values = np.linspace(100, 200, ROWS, dtype=np.float32)[:, None]
+    found = changed(heard(values * 3, values, labels=None), None, rules(), inputs=None)
+    assert found is not None and found.kind == "number" and found.changed == found.other == ROWS
+    assert found.worst[0].row == ROWS - 1 and found.worst[0].label == "" and len(found.worst) == 10
+    shares = changed(heard(BETTER[:, None], GOOD[:, None], labels=None), None, rules(), inputs=None)
+    assert shares is not None and shares.kind == "decision" and shares.changed < ROWS
+
+
+def test_long_texts_are_kept_short_and_stay_different(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "x" * 5000
+    words = np.array([long + "no", long + "yes"])
+    found = heard(words[LABELS], words[1 - LABELS], labels=words[LABELS])
+    assert found.answers["proposed"].dtype.itemsize <= 4 * 64
+    accuracy = metrics(found, measures(gate(), rules()), seed="s", claimed={})[0]
+    assert (accuracy.proposed, accuracy.in_service) == (1.0, 0.0)
+    decided = changed(found, Labels("class", "BYTES"), rules(), inputs=None)
+    assert decided is not None and decided.fixed == ROWS
+    monkeypatch.setattr("bot.evaluation.collected.MOST_WORDS", 100)
+    with pytest.raises(InvalidInput, match="answers more than 100 different texts") as refused:
+        heard(np.array([f"text {row}" for row in range(ROWS)]))
+    assert refused.value.key == "proposed"
+    assert heard(both(GOOD), labels=np.array([f"label {row}" for row in range(ROWS)])).labels is not None

@@ -15,6 +15,7 @@ from sklearn import metrics as sklearn
 
 from bot.evaluation import metrics
 from bot.evaluation.metrics import Rows, Undefined, UnknownMetric, metric
+from bot.evaluation.statistics import compare
 
 Array = NDArray[Any]
 Theirs = Callable[..., float]
@@ -253,7 +254,7 @@ NAN = float("nan")
         ("precision", [0, 1], [0.1, 0.2], "no row is decided for 1, so its precision is not defined"),
         ("precision", [0, 1, 2], [0, 1, 1], "no row is decided for 2"),
         ("recall", [0, 0], [0.1, 0.7], "no row has the label 1, so its recall is not defined"),
-        ("f1", [0, 0], [0.1, 0.2], "every label and every decision is 0"),
+        ("f1", [0, 0], [0.1, 0.2], "no row has the label 1 or is decided for it"),
         ("mae", [0.5, NAN], [0.1, 0.2], "1 of the labels is not finite, first of row 1"),
         ("mae", ["a", "b"], [0.1, 0.2], "the labels are not numbers"),
         ("mae", [1.0, 2.0], [[1, 2], [3, 4]], "has the shape [2]"),
@@ -286,3 +287,51 @@ def test_what_was_not_answered_is_as_wrong_as_can_be() -> None:
     assert compute is not None
     with pytest.raises(Undefined, match="2 rows were not answered, and it has no worst value for them"):
         compute(rows)
+
+
+# What a metric is does not depend on the answers, nor on which rows of a set they are
+
+
+@pytest.mark.parametrize("name", ["f1", "precision", "recall", "balanced_accuracy", "accuracy"])
+def test_a_decision_that_no_label_is_called_is_wrong_and_makes_no_other_metric_of_it(name: str) -> None:
+    rng = np.random.default_rng(8)
+    labels = rng.integers(0, 2, 2000)
+    answers = np.where(rng.random(2000) < 0.8, labels, 1 - labels)
+    strange = answers.copy()
+    strange[np.flatnonzero(labels == 0)[:5]] = 2
+    binary, odd = (metric(name).value(labels, one) for one in (answers, strange))
+    assert odd == pytest.approx(binary, abs=0.02)
+    found = compare(metric(name), labels, strange, answers)
+    assert found.in_service == binary and found.proposed == odd
+    assert compare(metric(name), labels, answers, strange).proposed == binary, "nor that of the other one"
+
+
+def test_rows_of_some_classes_are_read_by_the_classes_of_the_set() -> None:
+    labels, classes = np.array(["a", "b", "a", "b"]), np.array(["a", "b", "c"])
+    shares = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.2, 0.7, 0.1]])
+    alone = compare(metric("accuracy"), labels, shares, None)
+    assert alone.why == "the labels have 2 classes, and an answer has 3 numbers"
+    assert compare(metric("accuracy"), labels, shares, None, classes=classes).proposed == 0.75
+    losses = -np.log([0.8, 0.8, 0.1, 0.7])
+    assert compare(metric("log_loss"), labels, shares, None, classes=classes).proposed == pytest.approx(losses.mean())
+    assert compare(metric("f1"), labels, shares, None, classes=classes).why == ""
+    ones, floats = np.ones(4, np.int64), np.array([1.0, 2.0, 2.0, 1.0], np.float32)
+    assert compare(metric("accuracy"), ones, floats, None, classes=np.array([0, 1, 2])).proposed == 0.5
+    of_class_1 = compare(metric("log_loss"), ones, np.full(4, 0.9), None, classes=np.array([1, 2]))
+    assert of_class_1.proposed == pytest.approx(-np.log(0.1)), "a probability is that of the greater class"
+
+
+def test_large_whole_numbers_are_not_compared_as_floats() -> None:
+    labels = np.array([2**53, 2**53 + 1])
+    for kind in (np.int64, np.uint64):
+        assert metric("accuracy").value(labels, np.full(2, 2**53, kind)) == 0.5
+    assert metric("accuracy").value(labels, np.array([2**53, 2**64 - 1], np.uint64)) == 0.5
+
+
+def test_log_loss_of_two_versions_has_one_least_probability() -> None:
+    labels = np.array([0, 1] * 50)
+    wrong = np.where(np.arange(100) < 5, 1 - labels, labels).astype(float)
+    fine, coarse = wrong.astype(np.float64), wrong.astype(np.float16)
+    found = compare(metric("log_loss"), labels, coarse, fine)
+    assert found.proposed == pytest.approx(found.in_service) and found.difference == pytest.approx(0, abs=1e-9)
+    assert compare(metric("log_loss"), labels, fine, None).proposed == pytest.approx(sklearn.log_loss(labels, fine))

@@ -36,9 +36,13 @@ def words(labels, answers):
 def two(labels, answers):
     return np.array([1.0, 2.0])
 
+def sorts(labels, answers):
+    answers.sort()
+    return 1.0
+
 not_a_function = 5
 """
-POINTS = ("profit", "per_row", "fails", "leaves", "nothing", "words", "two", "not_a_function")
+POINTS = ("profit", "per_row", "fails", "leaves", "nothing", "words", "two", "sorts", "not_a_function")
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +116,10 @@ def test_only_what_an_installed_package_lists_is_loaded(name: str, says: str) ->
     with pytest.raises(UnknownMetric) as caught:
         metric(name)
     assert says in str(caught.value)
+
+
+def test_it_cannot_change_what_other_metrics_read() -> None:
+    labels, proposed, in_service = rows()
+    before = proposed.copy()
+    found = compare(metric("acme-metrics:sorts"), labels, proposed, in_service)
+    assert "read-only" in found.why and np.array_equal(proposed, before) and proposed.flags.writeable
