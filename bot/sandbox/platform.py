@@ -129,7 +129,8 @@ class Endpoints:
     """Where everything of one sandbox is. URLs have no slash at their end; paths are absolute.
 
     ``slack`` is the workspace's page, ``slack_channel`` the id of the channel where releases are announced,
-    ``slack_app`` where the bot's Slack app answers, when it runs.
+    ``slack_app`` where the bot's Slack app answers, when it runs, and ``slack_metrics`` where it serves its metrics;
+    that is empty in a directory of before.
     """
 
     directory: Path
@@ -144,6 +145,7 @@ class Endpoints:
     slack_app: str
     secrets: Secrets = field(repr=False)
     s3: ObjectStorage | None = None
+    slack_metrics: str = ""
 
     @classmethod
     def new(cls, directory: Path, *, shape: Shape, ports: Ports) -> Endpoints:
@@ -174,6 +176,7 @@ class Endpoints:
             slack_app=url(),
             secrets=Secrets.new(),
             s3=ObjectStorage.new(directory / "s3", ports=ports) if shape.s3 else None,
+            slack_metrics=url(),
         )
 
     @property
@@ -241,12 +244,19 @@ class Endpoints:
         """Return every port of the sandbox."""
         gateways = [one.url for several in self.gateway.values() for one in several]
         tritons = [address for _, one in self.tritons for address in (one.http, one.grpc)]
-        one_each = (self.forge, self.mlflow, self.slack, self.slack_app)
+        one_each = (self.forge, self.mlflow, self.slack, self.slack_app, *filter(None, [self.slack_metrics]))
         stored = self.s3.ports.values() if self.s3 else ()
         return [*(port_of(address) for address in (*one_each, *gateways, *tritons)), *stored]
 
+    def metrics(self) -> dict[str, str]:
+        """Return where each part tells what it counts, as Prometheus reads it."""
+        found = {one.name: one.url for several in self.gateway.values() for one in several}
+        if self.slack_metrics:
+            found["slack-app"] = self.slack_metrics
+        return {part: f"{url}/metrics" for part, url in found.items()}
+
     def to_json(self) -> dict[str, Any]:
-        """Return the document of ``endpoints.json``, without ``pids``."""
+        """Return the document of ``endpoints.json``, without ``pids`` and ``metrics``."""
         return {
             "directory": str(self.directory),
             "forge": self.forge,
@@ -471,7 +481,8 @@ class Sandbox:
         pids = {process.part.name: process.pid for process in self.processes.recorded()}
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in self.endpoints.variables().items()]
         write_private(directory / "promobot.env", "".join(lines))
-        document = {**self.endpoints.to_json(), "pids": pids}
+        metrics = [address for part, address in self.endpoints.metrics().items() if part in pids]
+        document = {**self.endpoints.to_json(), "metrics": metrics, "pids": pids}
         write_private(directory / "endpoints.json", json.dumps(document, indent=1) + "\n")
 
 
@@ -636,10 +647,12 @@ def _slack_app(endpoints: Endpoints) -> Part:
     root = endpoints.directory / "slack-app"
     # A bucket has no locks, so the inbox stays a directory; elsewhere it is a folder of the record store.
     inbox = ("--state", str(endpoints.records / "slack")) if endpoints.s3 else ()
+    address = endpoints.slack_metrics
+    metrics = ("--metrics-port", str(port_of(address))) if address else ()
     return _python(
         "slack-app",
         "bot",
-        *("slack", "--http", str(port), "--root", str(root), "--follow", FOLLOW_SECONDS, *inbox),
+        *("slack", "--http", str(port), "--root", str(root), "--follow", FOLLOW_SECONDS, *inbox, *metrics),
         port=port,
         ready_path="/health",
         variables=endpoints.variables(login=BOT),

@@ -22,7 +22,7 @@ from tests.servers import lives
 LIGHT = frozenset({"slack", "triton"})
 CONTRACT = {
     *("forge", "forge_token", "repository", "clone_url", "mlflow", "triton", "triton_staging"),
-    *("gateway", "slack", "slack_app", "share", "records", "pids"),
+    *("gateway", "slack", "slack_app", "share", "records", "metrics", "pids"),
 }
 
 
@@ -54,6 +54,8 @@ def test_two_side_by_side_then_one_down_and_up_again(tmp_path: Path) -> None:
         assert document["triton"]["dev"][0].keys() == {"name", "grpc", "http"}
         for url in (*document["gateway"]["dev"], *document["gateway"]["prod"]):
             assert httpx.get(f"{url}/v2/health/ready").status_code == 200
+        assert len(document["metrics"]) == 3, "the Slack app is not installed there"
+        assert all("promobot_gateway_generation" in httpx.get(address).text for address in document["metrics"])
         assert (folders[0] / "share/model-repo/prod").is_dir() and (folders[0] / "share/promobot/staging").is_dir()
         table = one.table()
         assert len(table.splitlines()) == 10 and "does not answer" not in table
