@@ -323,6 +323,8 @@ def _outbox(done: Deployed) -> str:
 
 def _served(record: DeploymentRecord) -> str:
     shadow = " (shadow)" if record.section == "shadow" else ""
+    if record.outcome == "rolling out" and record.serving and record.after and record.rollout:
+        return f"version {record.serving.version}, {record.after.version} at {record.rollout.percent} %"
     return f"version {record.serving.version}{shadow}" if record.serving else f"nothing{shadow}"
 
 

@@ -235,6 +235,18 @@ def history(found: History) -> str:
     )
 
 
+def _step_of(record: DeploymentRecord) -> str:
+    """Return which step of which rollout a deployment was, to follow what users get; empty where it was none."""
+    rollout = record.rollout
+    if rollout is None or len(rollout.steps) == 1:
+        return ""
+    beside = (
+        f"; {rollout.percent} % of the requests get what was asked for" if record.outcome == "rolling out" else ""
+    )
+    steps = ", ".join(f"{percent} %" for percent in rollout.steps)
+    return f"{beside} (step {rollout.step} of {len(rollout.steps)} of the rollout {rollout.id}: {steps})"
+
+
 def record_in_full(record: DeploymentRecord) -> str:
     """Return all that is known of one deployment: how it ended first, then why, what to type, and each step."""
     served = f"version {record.serving.version} ({record.serving.digest})" if record.serving else "nothing"
@@ -243,7 +255,7 @@ def record_in_full(record: DeploymentRecord) -> str:
     lines = [
         f"{outcome_mark(record)} {deployment_verdict(record)}",
         f"what happened: {record.problem}" if record.problem else "",
-        f"users get: {served}",
+        f"users get: {served}{_step_of(record)}",
         f"asked for: {proposed}",
         f"its digest is in quarantine: promobot quarantine list --env {record.environment}"
         if record.quarantined

@@ -11,7 +11,7 @@ import pytest
 from bot.domain.desired import Change
 from bot.domain.evidence import CheckName, CheckResult, Finding
 from bot.domain.hold import Cause, Held, Hold
-from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
+from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome, Rollout
 from bot.domain.users import Users
 from bot.operations.deploy import Deployed
 from bot.operations.history import History
@@ -253,3 +253,34 @@ def test_what_is_not_in_service_is_ready_nowhere() -> None:
     row = ModelStatus("wine", "models", 1, None, {"t1": True, "t2": None}, {"g1": None}, agrees=False)
     line = terminal.status(Status("dev", "c" * 40, 3, (row,), ())).splitlines()[4]
     assert line.split() == ["✗", "wine", "1", "–", "–", "silent", "–"]
+
+
+STEP = Rollout(id="dev-00000012-churn", percent=10, step=2, steps=(1, 10, 100), began_at=NOW)
+
+
+def test_a_step_of_a_rollout_says_who_gets_what_and_what_ends_it() -> None:
+    step = record("rolling out", before=entry(7), after=entry(8), serving=entry(7), rollout=STEP)
+    said = "churn 8 answers 10 % of requests in dev, version 7 the others."
+    assert deployment.verdict(step) == said
+    way = "Step 2 of 3: 1 % → 10 % → 100 %. `promobot rollback churn --env dev --now` ends it."
+    assert deployment.concluded(step, revert_url="") == f"{said}\n  {way}"
+    message = deployment.message(step, revert_url="")
+    assert message.text == f"🐤 {said}"
+    assert "Step 2 of 3: 1 % → *10 %* → 100 %." in str(message.blocks)
+    assert deployment.what_to_do(step, merge="merge the revert") == ""
+    told = terminal.record_in_full(step)
+    assert "10 % of the requests get what was asked for (step 2 of 3 of the rollout dev-00000012-churn: 1 %" in told
+
+
+def test_the_last_step_of_a_rollout_reads_as_any_deployment() -> None:
+    last = record(before=entry(7), after=entry(8), rollout=STEP.at(100))
+    assert deployment.verdict(last) == "churn 8 is served in dev (was 7)."
+    assert deployment.the_way(last) == "Step 3 of 3: 1 % → 10 % → *100 %*."
+    at_once = record(before=entry(7), after=entry(8), rollout=STEP.model_copy(update={"steps": (100,)}).at(100))
+    assert deployment.the_way(at_once) == ""
+
+
+def test_several_steps_are_told_of_in_one_message() -> None:
+    steps = [record("rolling out", before=entry(7), rollout=STEP) for _ in range(2)]
+    message = deployment.bulletin("dev-00000009", [*steps, record()], revert_urls={})
+    assert message.text == "🐤 3 deployments in dev: 1 as main asks, 2 rolling out."
