@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from operator import add
 from typing import Any, Literal
 
 OWN_HEADER = "promobot-own"
@@ -66,12 +67,12 @@ class Counted:
             failed=self.failed + other.failed,
             refused=self.refused + other.refused,
             seconds=self.seconds + other.seconds,
-            cells=tuple(map(sum, zip(self.cells, other.cells, strict=True))) if known else (),
+            cells=tuple(map(add, self.cells, other.cells)) if known else (),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object that ``GET /routes`` shows."""
-        return {**vars(self), "seconds": round(self.seconds, 6), "cells": list(self.cells)}
+        """Return the object that ``GET /routes`` shows; without requests it has no cells."""
+        return {**vars(self), "seconds": round(self.seconds, 6), "cells": list(self.cells) if self.requests else []}
 
     @classmethod
     def from_json(cls, document: object, *, cells: int) -> Counted:
@@ -87,10 +88,12 @@ class Counted:
                 "seconds": float(seconds) | int(seconds),
                 "cells": list(listed),
             }:
-                found = tuple(_count(cell) for cell in listed)
+                found = tuple(listed) if requests else (0,) * cells
             case _:
                 raise ValueError(f"not the numbers of a version: {document!r:.80}")
         numbers = (_count(requests), _count(failed), _count(refused))
+        if not all(type(cell) is int and cell >= 0 for cell in found):
+            raise ValueError(f"not counts: {found!r:.80}")
         if found and (len(found) != cells or sum(found) != requests):
             raise ValueError(f"{requests} requests, but {sum(found)} in {len(found)} cells of {cells}")
         if failed + refused > requests or not 0 <= seconds < float("inf"):

@@ -165,7 +165,9 @@ class Gateway:
             # In the process that serves: one that imports the application may be forked afterwards. And before the
             # routes are read: a reload of the workers that are found then misses none that read older ones.
             await self._workers.join(
-                state=self._own_state, reload=self._reload_for_another, totals=lambda: self._totals().to_json()
+                state=lambda: {**self._own_state(), **self._traffic.traffic().to_json()},
+                reload=self._reload_for_another,
+                totals=lambda: self._totals().to_json(),
             )
             self._worker = WORKER_HEADER, self._workers.id.encode()
             await self._begin()
@@ -411,9 +413,9 @@ class Gateway:
 
     async def _state(self) -> dict[str, Any]:
         own = {"id": self._workers.id, **self._own_state()}
-        workers = [own, *await self._workers.states(timeout_seconds=self.settings.probe_timeout_seconds)]
-        service = self._service
-        traffic = merged(filter(None, map(Traffic.from_json, workers)))
+        others = await self._workers.states(timeout_seconds=self.settings.probe_timeout_seconds)
+        workers, service = [own, *others], self._service
+        traffic = merged([self._traffic.traffic(), *filter(None, map(Traffic.from_json, others))])
         return {
             "name": self.settings.name,
             **json.loads(service.table.to_json()),
@@ -443,7 +445,6 @@ class Gateway:
             "tritons": self._tritons.counts,
             "silence": self._tritons.silence.to_json(),
             "shadows": {model: counts.to_json() for model, counts in self._shadows.counts.items()},
-            **self._traffic.traffic().to_json(),
         }
 
     def _totals(self) -> Totals:
@@ -470,7 +471,8 @@ class Gateway:
             log.warning("what ended workers counted is not known: %s", error)
             totals = total(answered, silent=(), folder=None)
         scrape = Scrape(self.table, totals, [own, *others], name=self.settings.name)
-        text, content_type = exposition(scrape, accept=request.headers.get("accept", ""))
+        accept = request.headers.get("accept", "")
+        text, content_type = await asyncio.to_thread(exposition, scrape, accept=accept)
         return Response(text, headers={**self._headers, "content-type": content_type})
 
     @property
@@ -483,7 +485,9 @@ class Gateway:
         return self._worker, self._service.header
 
     async def _routes(self) -> Response:
-        return JSONResponse(await self._state(), headers=self._headers)
+        state = await self._state()
+        # Of a thousand models it takes many milliseconds, which no user has to wait.
+        return await asyncio.to_thread(JSONResponse, state, headers=self._headers)
 
     async def _metadata(self) -> Response:
         # Only what the gateway passes on: Triton's own list promises shared memory, repository control and more.

@@ -76,6 +76,8 @@ class Counter:
     def since(self, mark: _Mark) -> Counted:
         """Return what was counted since ``mark``."""
         now = self.mark()
+        if now.requests == mark.requests:  # a fleet has many models that nobody asks
+            return Counted(self.target.version, self.target.digest, self.lane, cells=_NOTHING.cells)
         return Counted(
             version=self.target.version,
             digest=self.target.digest,

@@ -58,6 +58,13 @@ def test_what_is_written_is_read(cells: list[int], failed: int, lane: Any, since
     assert Traffic.from_json({"generation": 3, **json.loads(json.dumps(said.to_json()))}) == said
 
 
+def test_a_version_without_requests_takes_no_room_and_is_still_zero() -> None:
+    document = json.loads(json.dumps(traffic(counted(7, {})).to_json()))
+    assert document["traffic"]["churn"]["versions"][0]["cells"] == []
+    said = Traffic.from_json({"generation": 3, **document})
+    assert said is not None and said.models["churn"].live == counted(7, {})
+
+
 def test_a_gateway_of_before_says_nothing_and_not_zero() -> None:
     assert Traffic.from_json({"generation": 3, "models": {}}) is None
     assert merged([]) is None
@@ -66,6 +73,7 @@ def test_a_gateway_of_before_says_nothing_and_not_zero() -> None:
 @pytest.mark.parametrize(
     "change",
     [
+        {"cells": [2, 2, -1, *[0] * (CELLS - 3)]},
         {"requests": -1},
         {"requests": True},
         {"failed": 5},
