@@ -17,7 +17,7 @@ MARKER_FILE = ".promobot.json"
 """A plain file: Triton lists hidden folders of its root as models, and files not at all."""
 MARKER_KEY = "promobot.json"
 """The same in a bucket, where no name is hidden."""
-RECORD_FOLDERS = ("deployments", "checks", "evidence", "quarantine", "requests", "slack", "inbox")
+RECORD_FOLDERS = ("deployments", "checks", "evidence", "quarantine", "requests", "shadows", "slack", "inbox")
 """One of them is in every record store that was used."""
 Purpose = Literal["records", "state", "models", "staging state", "staging models", "inbox"]
 
