@@ -10,6 +10,7 @@ from bot.domain.evidence import checks_of
 from bot.domain.names import short
 from bot.domain.promotion import Progress, Promotion, Stage, progress_of_all
 from bot.domain.record import DeploymentRecord, Outcome
+from bot.render import shadow as shadow_words
 from bot.render.again import run_again_there
 from bot.render.checks import some
 from bot.render.deployment import fix_and_deploy, verdict
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from bot.operations.propose import Proposal
     from bot.operations.propose_many import Proposals
     from bot.operations.rollback import RolledBack
+    from bot.operations.shadow import ShadowReport
     from bot.operations.status import ModelStatus, Status
 
 # --- commands: for the app's manifest, and help ------------------------------------------------------------------
@@ -38,7 +40,7 @@ DESCRIPTIONS: Mapping[str, str] = {
 HINTS: Mapping[str, str] = {
     "promote": "MODEL VERSION ENV, or MODEL FROM TO, or MODEL:VERSION MODEL:VERSION ENV",
     "rollback": "MODEL ENV [VERSION] [now]",
-    "promotions": "[ENV] [MODEL], or history MODEL",
+    "promotions": "[ENV] [MODEL], or history MODEL, or shadow MODEL",
     "bisect": "MODEL ENV CASE [all]",
 }
 _HELP: Mapping[str, Sequence[tuple[str, str]]] = {
@@ -57,6 +59,7 @@ _HELP: Mapping[str, Sequence[tuple[str, str]]] = {
         ("/promotions", "what is desired, live, pending, in shadow and in quarantine, everywhere"),
         ("/promotions prod churn", "the same for one environment, one model"),
         ("/promotions history churn", "what was deployed, newest first"),
+        ("/promotions shadow churn", "how its shadow answers, and whether it has earned its promotion"),
     ),
     "bisect": (
         ("/bisect churn prod inc-1207", "which release began to answer cases/churn/inc-1207.json wrong"),
@@ -131,9 +134,14 @@ def too_many_models(count: int, most: int) -> str:
     )
 
 
-def history_of_what(models: Sequence[str]) -> str:
-    """history needs a model."""
-    return f"History of which model? {there_is(models)}"
+def of_which_model(word: str, models: Sequence[str]) -> str:
+    """A word such as history needs a model."""
+    return f"{word.capitalize()} of which model? {there_is(models)}"
+
+
+def no_shadow(model: str) -> str:
+    """No environment that the person sees has a shadow of it."""
+    return f"👥 {escape(model)} has no shadow in an environment that you see."
 
 
 def there_is(names: Sequence[str]) -> str:
@@ -444,6 +452,22 @@ def history(found: History) -> str:
             f"{escape(record.model)} {before} → {after}{shadow} {record.outcome}{why}"
         )
     return "\n".join(lines if found.records else [*lines, "• nothing was deployed yet"])
+
+
+def shadow(found: ShadowReport) -> str:
+    """Return how a model's shadow answers in one environment."""
+    since = f", since {found.listens_since:%Y-%m-%d %H:%M} UTC" if found.listens_since else ""
+    lines = [f"*{escape(found.environment)}*: {escape(found.model)} {found.version} in shadow{since}"]
+    lines.append(f"• {found.sent:,} copies sent, {found.failed:,} failed, {found.dropped:,} dropped")
+    if found.side_by_side is not None:
+        lines.append(f"• beside version {found.side_by_side.live}, which answers:")
+        lines += [f"• {what}: {escape(much)}" for what, much in shadow_words.rows_of(found.side_by_side)]
+    lines += [
+        f"• ⚠️ {escape(name)} says nothing: {escape(plainly(why), limit=300)}" for name, why in found.silent.items()
+    ]
+    if found.verdict is not None:
+        lines.append(escape(shadow_words.standing(found.verdict), limit=500))
+    return "\n".join(lines)
 
 
 _SIGNS_OF_RECORDS: Mapping[Outcome, str] = {

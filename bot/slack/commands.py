@@ -89,6 +89,13 @@ class ShowHistory:
 
 
 @dataclass(frozen=True)
+class ShowShadow:
+    """/promotions shadow MODEL."""
+
+    model: str
+
+
+@dataclass(frozen=True)
 class Bisect:
     """/bisect MODEL ENV CASE [all]: which release began to answer a case wrong, by its name in cases/MODEL."""
 
@@ -124,7 +131,11 @@ class Wrong:
     instead: str = ""
 
 
-Command = Propose | ProposeMany | Promote | RollBack | Show | ShowHistory | Bisect | Help | Ask | Wrong
+Command = Propose | ProposeMany | Promote | RollBack | Show | ShowHistory | ShowShadow | Bisect | Help | Ask | Wrong
+
+
+_OF_ONE_MODEL: Mapping[str, Callable[[str], Command]] = {"history": ShowHistory, "shadow": ShowShadow}
+"""Words behind /promotions that a model follows."""
 
 
 def parse(name: Name, text: str, known: Known) -> Command:
@@ -234,13 +245,14 @@ class _Reading:
     def promotions(self) -> Command:
         typed = self._typed
         named = (*self._known.environments, *self._known.every_model)
-        if typed and nearest(typed[0], ["history"]) and typed[0] not in named:
+        of_one = nearest(typed[0], [*_OF_ONE_MODEL]) if typed and typed[0] not in named else ""
+        if of_one:
             self._no_more_than(2)
-            if typed[0] != "history":
-                raise _WrongWord(self._instead(0, "history", words.unknown_word(typed[0])))
+            if typed[0] != of_one:
+                raise _WrongWord(self._instead(0, of_one, words.unknown_word(typed[0])))
             if len(typed) < 2:
-                raise _WrongWord(Wrong(words.history_of_what(self._known.every_model)))
-            return ShowHistory(self._model(1))
+                raise _WrongWord(Wrong(words.of_which_model(of_one, self._known.every_model)))
+            return _OF_ONE_MODEL[of_one](self._model(1))
         self._no_more_than(2)
         environment = model = None
         for position, word in enumerate(typed):
@@ -269,7 +281,7 @@ class _Reading:
         return Bisect(model, environment, typed[2], every)
 
     def _every_word(self) -> list[str]:
-        return [*self._known.environments, *self._known.every_model, "history", "help"]
+        return [*self._known.environments, *self._known.every_model, *_OF_ONE_MODEL, "help"]
 
     def _model(self, at: int | _Place) -> str:
         place = self._place(at)

@@ -33,6 +33,7 @@ from bot.operations.propose import Proposal
 from bot.operations.propose_many import Proposals
 from bot.operations.proposing import desired_at, parts_of, what_is_beside
 from bot.operations.rollback import RolledBack
+from bot.operations.shadow import shadow
 from bot.operations.status import status
 from bot.platform import Platform
 from bot.render import bisecting, markdown
@@ -53,6 +54,7 @@ from bot.slack.commands import (
     RollBack,
     Show,
     ShowHistory,
+    ShowShadow,
     Wrong,
     parse,
 )
@@ -188,6 +190,8 @@ class _Work:
                 return _answer(self._show(asked, command))
             case ShowHistory():
                 return _answer(self._history(asked, command))
+            case ShowShadow():
+                return _answer(self._shadow(asked, command))
             case Propose() | Promote():
                 return self._propose(asked, command)
             case ProposeMany():
@@ -310,6 +314,17 @@ class _Work:
         shown = [platform for platform in self._visible(asked.user) if command.model in _models_of(platform)]
         found = [history(platform, model=command.model, at=None, limit=HISTORY) for platform in shown]
         return "\n\n".join(map(words.history, found)) or words.sees_nothing()
+
+    def _shadow(self, asked: Asked, command: ShowShadow) -> str:
+        parts = []
+        for platform in self._visible(asked.user):
+            if platform.share.routes.read(platform.environment).route(command.model).shadow is None:
+                continue
+            try:
+                parts.append(words.shadow(shadow(platform, command.model)))
+            except PromobotError as error:
+                parts.append(f"*{platform.environment}*\n{words.failed(str(error), error.state, error.next_step)}")
+        return "\n\n".join(parts) or words.no_shadow(command.model)
 
     # --- buttons -----------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from bot.slack.commands import (
     RollBack,
     Show,
     ShowHistory,
+    ShowShadow,
     Wrong,
     parse,
 )
@@ -59,6 +60,7 @@ KNOWN = Known({"dev": ("churn", "fraud-eu"), "prod": ("churn",)})
         ("promotions", "churn dev", Show("dev", "churn")),
         ("promotions", "churn", Show(None, "churn")),
         ("promotions", "history churn", ShowHistory("churn")),
+        ("promotions", "shadow churn", ShowShadow("churn")),
         ("bisect", "churn prod inc-1207", Bisect("churn", "prod", "inc-1207")),
         ("bisect", "churn prod inc-1207 ALL", Bisect("churn", "prod", "inc-1207", True)),
         ("bisect", "churn prod all", Bisect("churn", "prod", "all")),
@@ -98,6 +100,7 @@ def test_a_model_that_nobody_named_is_understood_where_a_gate_stands_for_it() ->
         ("rollback", "churn prodd now", "/rollback churn prod now"),
         ("promotions", "hsitory churn", "/promotions history churn"),
         ("promotions", "history chrun", "/promotions history churn"),
+        ("promotions", "shaddow churn", "/promotions shadow churn"),
         ("promotions", "pord churn", "/promotions prod churn"),
         ("bisect", "chrun prod inc-1207 all", "/bisect churn prod inc-1207 all"),
     ],
@@ -107,7 +110,7 @@ def test_a_wrong_word_gets_the_nearest_right_one(name: Name, text: str, instead:
     assert isinstance(found, Wrong) and found.instead == instead
     assert isinstance(
         parse(name, instead.partition(" ")[2], KNOWN),
-        Propose | ProposeMany | Promote | RollBack | Show | ShowHistory | Bisect,
+        Propose | ProposeMany | Promote | RollBack | Show | ShowHistory | ShowShadow | Bisect,
     )
 
 
@@ -127,6 +130,7 @@ def test_a_wrong_word_gets_the_nearest_right_one(name: Name, text: str, instead:
         ("promote", "zzz:7 dev", "There is `churn`, `fraud-eu`."),
         ("rollback", "churn dev latest", "`latest` is not a valid version"),
         ("promotions", "history", "History of which model?"),
+        ("promotions", "shadow", "Shadow of which model?"),
         ("promotions", "dev churn prod", "one word too many"),
         ("bisect", "churn prod", "which case? `/bisect churn prod inc-1207`"),
         ("bisect", "churn prod ../x", "`../x` is not a valid name of a case"),

@@ -116,6 +116,11 @@ def test_from_proposal_to_rollback_in_one_thread(office: Office) -> None:
     assert len(office.promotions(model)) == 3, "the revert that was opened while it was held, too"
     shown = office.types(KIM, f"/promotions history {model}").answer()
     assert "1 → 2 succeeded" in shown and "2 → 1 succeeded" in shown
+    assert "has no shadow" in office.types(KIM, f"/promotions shadow {model}").answer()
+    world.served(world.register(model, "better", note="listens"), section="shadow")
+    world.ask(model)
+    shown = office.types(KIM, f"/promotions shadow {model}").answer()
+    assert f"*dev*: {model} 3 in shadow" in shown and "beside version 1, which answers" in shown
 
 
 @pytest.mark.slow
