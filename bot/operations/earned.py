@@ -1,7 +1,7 @@
-"""What is due of the shadows: to propose one that has earned its promotion, or to take out one whose time is over.
+"""Proposals about shadows: that one answers, which has earned it, or that one is taken out, whose time is over.
 
-A look reads what gateways counted and judges it by the rule of the model's gate. What is due is proposed once, as a
-pull request: people merge it, and its own checks judge the gate again. So it needs no lease, and two that look at the
+A look reads what gateways counted and judges it by the rule of the model's gate. Each is proposed once, as a pull
+request: people merge it, and its own checks judge the gate again. So it needs no lease, and two that look at the
 same time open one pull request.
 """
 
@@ -64,7 +64,7 @@ class Tries:
     """What somebody keeps who looks again and again; who loses it asks more often, and does nothing else."""
 
     over: set[str] = field(default_factory=set)
-    """What was decided, by deployment and kind."""
+    """Decisions that are made, by deployment and kind."""
     last: dict[str, datetime] = field(default_factory=dict)
     """When what is due was tried last."""
     said: dict[str, str] = field(default_factory=dict)

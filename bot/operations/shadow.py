@@ -112,7 +112,7 @@ def listening(systems: Serving, routes: dict[str, Route], *, limit: int) -> dict
 def brought_by(records: Sequence[DeploymentRecord], slot: Slot, target: Target) -> DeploymentRecord | None:
     """Return the record of the deployment since which the target listens without a break; None where none tells.
 
-    ``records`` come oldest first. Another share of copies is no break.
+    ``records`` come oldest first. With another share of copies it goes on listening.
     """
 
     def is_it(entry: Entry | None) -> bool:

@@ -75,9 +75,9 @@ def _run(bench: Bench) -> Iterator[Figure]:
             used: list[float] = []
 
             def carried(each: Load = loads["gateway"], used: list[float] = used) -> Heard:
-                before = _cpu_seconds(gateway.process.pid)
+                before = cpu_seconds(gateway.process.pid)
                 carries = ask(for_seconds(each, seconds, rate=0.0))
-                used.append((_cpu_seconds(gateway.process.pid) - before) / len(carries.waits) * 1e6)
+                used.append((cpu_seconds(gateway.process.pid) - before) / len(carries.waits) * 1e6)
                 return carries
 
             asked_directly = for_seconds(loads["Triton"], seconds, rate=0.0)
@@ -115,7 +115,8 @@ def port_of(url: str) -> int:
     return urlsplit(url).port or 80
 
 
-def _cpu_seconds(process: int) -> float:
+def cpu_seconds(process: int) -> float:
+    """Return how much time of the processor a process has taken since it began."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
