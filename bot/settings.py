@@ -653,6 +653,17 @@ class RolloutRules(_Part):
         description="what `promobot watch` looks at after each step; default: the defaults of `bake` where there are "
         "several steps, else nothing",
     )
+    replace: Literal["beside", "in place", "in place with an outage"] = Field(
+        default="beside",
+        description="how a Triton gets it: beside the one in service, or in its place, one Triton after another, "
+        "where there is no room for both; with an outage also on the only Triton",
+    )
+
+    @model_validator(mode="after")
+    def _not_beside_each_other(self) -> Self:
+        if self.replace != "beside" and self.steps != [WHOLE]:
+            raise ValueError("steps need both versions on every Triton, and replace: in place never has both")
+        return self
 
     @property
     def watched(self) -> Bake | None:
@@ -926,6 +937,13 @@ class Environment(_Part):
     def rollout_rules(self, model: str) -> RolloutRules | None:
         """Return the same; None where the file says nothing of it."""
         return rules_for(self.parts_with(model)[-1], self.rollout)
+
+    def replaces_in_place(self, model: str) -> bool:
+        """Whether a Triton gives up the version of ``model`` in service before it loads the next.
+
+        A part of a bundle is not: it would take what asks it out of service with it.
+        """
+        return not bundle_of(model, self.bundles) and self.rollout_of(model).replace != "beside"
 
     def replays(self, model: str) -> int:
         """Return how many recorded requests of ``model`` are asked again before it is merged; 0 where none are."""

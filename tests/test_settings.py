@@ -258,6 +258,12 @@ FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas
         ("gates:\n", "rollout: {churn: {steps: []}}\ngates:\n", "rollout.churn.steps", "at least 1"),
         ("gates:\n", "rollout: {churn: {steps: [1, 10]}}\ngates:\n", "rollout.churn.steps", "the last is 100"),
         ("gates:\n", "rollout: {churn: {steps: [10, 10, 100]}}\ngates:\n", "rollout.churn.steps", "the steps rise"),
+        (
+            "gates:\n",
+            "rollout: {churn: {steps: [10, 100], replace: in place}}\ngates:\n",
+            "rollout.churn",
+            "steps need both versions on every Triton",
+        ),
         ("gates:\n", "rollout: {churn: {steps: [0, 100]}}\ngates:\n", None, "it must be at least 1"),
         ("gates:\n", "rollout: {churn: {steps: [0.5, 100]}}\ngates:\n", None, "it needs a whole number"),
         ("gates:\n", "rollout: {churn: {steps: [true, 100]}}\ngates:\n", None, "it needs a whole number"),
@@ -752,6 +758,18 @@ def test_a_rollout_is_found_as_a_gate_is(write: Write) -> None:
     assert dev.rollout_of("churn").bake is None
     assert dev.rollout_of("fraud") == RolloutRules(bake=Bake())
     assert dev.rollout_of("fraud").steps == [100]
+
+
+def test_what_is_replaced_in_place(write: Write) -> None:
+    rules = (
+        "rollout: {default: {replace: in place}, fraud: {replace: in place with an outage}, churn: {}}\n"
+        "bundles: {pair: [a, c]}\ngates:\n"
+    )
+    dev = environment_files.load(write(changed("gates:\n", rules)), "dev")
+    assert [model for model in ("wine", "fraud", "churn", "a", "c") if dev.replaces_in_place(model)] == [
+        "wine",
+        "fraud",
+    ]
 
 
 def test_a_bundle_goes_as_the_part_that_users_ask(write: Write) -> None:

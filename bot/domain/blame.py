@@ -31,7 +31,7 @@ answer         a Triton or a gateway answers this model otherwise than before, o
 """
 _BLAMES: Collection[Kind] = ("lost", "answer")
 """What points at the bytes of a model, and not at a server around it."""
-_AWAY: Collection[Kind] = ("silent", "denied")
+AWAY: Collection[Kind] = ("silent", "denied")
 """Faults of a server that is away, or that is not ours to switch: `routes.json` still tells it where to route."""
 _PASSES: Collection[Kind] = ("write", "silent", "empty")
 """Faults that are worth trying again unchanged."""
@@ -109,7 +109,7 @@ def decide(changes: Sequence[Switched], seen: Seen) -> Decision:
         if not met:
             continue
         problem = "; ".join(dict.fromkeys(f.said for f in met))
-        if change.way_back and all(f.kind in _AWAY for f in met):
+        if change.way_back and all(f.kind in AWAY for f in met):
             incomplete[change.id] = problem
         else:
             to_blame = not change.way_back and any(f.kind in _BLAMES for f in named)

@@ -149,6 +149,15 @@ def with_loaded(there: Reading, need: Memory) -> Reading:
     return replace(there, main=main, gpus=gpus)
 
 
+def needed_beyond(need: Memory, freed: Memory) -> Memory:
+    """Return what is needed beyond what another version gives up before."""
+
+    def beyond(needed: int | None, given: int | None) -> int | None:
+        return max(0, needed - given) if needed is not None and given is not None else None
+
+    return Memory(main=beyond(need.main, freed.main), gpu=beyond(need.gpu, freed.gpu))
+
+
 def lacks(need: Memory, there: Reading) -> Lack | None:
     """Return the memory in which there is surely no room; None where there may be, or where it is not known.
 

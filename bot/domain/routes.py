@@ -78,13 +78,15 @@ class Canary:
 class Route:
     """What happens to requests for one model: ``live`` answers, and ``canary`` answers some in its place.
 
-    ``shadow`` receives copies of ``shadow_share`` percent (1 to 100) of them.
+    ``shadow`` receives copies of ``shadow_share`` percent (1 to 100) of them. ``partly``: Tritons get the live
+    version one after another, so a gateway takes the route as soon as one of them has it.
     """
 
     live: Target | None = None
     shadow: Target | None = None
     canary: Canary | None = None
     shadow_share: int = WHOLE
+    partly: bool = False
 
     def target(self, lane: Lane) -> Target | None:
         """Return the target in ``lane``; None where it is empty. A canary is in none."""
@@ -96,7 +98,7 @@ class Route:
         A change of what is live also ends what divides its requests.
         """
         if lane is Lane.LIVE:
-            return replace(self, live=target, canary=None)
+            return replace(self, live=target, canary=None, partly=False)
         return replace(self, shadow=target, shadow_share=WHOLE)
 
     def divided(self, canary: Canary) -> Route:
@@ -118,12 +120,19 @@ class Route:
         """Whether a gateway must divide its requests, so that one of before must not take it."""
         return self.canary is not None or (self.shadow is not None and self.shadow_share != WHOLE)
 
+    @property
+    def needs_format_2(self) -> bool:
+        """Whether a gateway of before must not take it, because it would not do what it says."""
+        return self.divides or self.partly
+
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``routes.json`` holds."""
         targets = {"live": self.live, "shadow": self.shadow, "canary": self.canary}
         document: dict[str, Any] = {name: one.to_json() for name, one in targets.items() if one is not None}
         if self.shadow is not None and self.shadow_share != WHOLE:
             document["shadow_share"] = self.shadow_share
+        if self.partly:
+            document["partly"] = True
         return document
 
 
@@ -202,7 +211,7 @@ class RouteTable:
     def to_json(self) -> str:
         """Return the text of ``routes.json``."""
         document = {
-            "format": 2 if any(route.divides for route in self.models.values()) else 1,
+            "format": 2 if any(route.needs_format_2 for route in self.models.values()) else 1,
             "environment": self.environment,
             "generation": self.generation,
             "models": {name: route.to_json() for name, route in sorted(self.models.items())},
@@ -240,12 +249,14 @@ def routed(table: RouteTable) -> list[Routed]:
 
 
 def _route(entry: object, *, divided: bool) -> Route:
-    allowed = {"live", "shadow", "canary", "shadow_share"} if divided else {"live", "shadow"}
+    allowed = {"live", "shadow", "canary", "shadow_share", "partly"} if divided else {"live", "shadow"}
     if not isinstance(entry, dict) or set(entry) - allowed:
         raise ValueError(f"a route has other keys than {' and '.join(sorted(allowed))}")
     share = entry.get("shadow_share", WHOLE)
     if type(share) is not int or not 1 <= share <= WHOLE or ("shadow_share" in entry and "shadow" not in entry):
         raise ValueError("shadow_share is a number from 1 to 100, and needs a shadow")
+    if entry.get("partly", True) is not True or ("partly" in entry and "live" not in entry):
+        raise ValueError("partly is true, and needs a live version")
     if "canary" in entry and "live" not in entry:
         raise ValueError("a canary needs a live version beside it")
     return Route(
@@ -253,6 +264,7 @@ def _route(entry: object, *, divided: bool) -> Route:
         shadow=_target(entry["shadow"]) if "shadow" in entry else None,
         canary=_canary(entry["canary"]) if "canary" in entry else None,
         shadow_share=share,
+        partly="partly" in entry,
     )
 
 

@@ -381,8 +381,8 @@ class Gateway:
 
         A Triton that cannot be asked does not count unless none can: while one of several is down, a rollback must
         still be possible. One that DNS gave does not count where another has the version: it may have come up after
-        the bot loaded the version everywhere, and requests go around it. Shadows are not asked about: they must never
-        be in the way of what answers.
+        the bot loaded the version everywhere, and requests go around it. Nor does one that lacks a version which goes
+        out ``partly``. Shadows are not asked about: they must never be in the way of what answers.
         """
         coming = [
             (model, target)
@@ -398,6 +398,8 @@ class Gateway:
             if all(one.ready is None for one in said):
                 why = said[0].problem if said else "none is known"
                 raise NotTaken(f"no Triton can say whether {name} (for {model}) is ready: {why}")
+            if new.route(model).partly and any(one.ready for one in said):
+                continue  # the bot brings it to one Triton after another, and requests go around the others
             for one in in_the_way(said)[:1]:
                 problems[model] = f"{name} (for {model}) is not ready on {one.url}: {one.problem}"
         if problems:

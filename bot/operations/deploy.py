@@ -31,6 +31,7 @@ from bot.operations.deployment.item import Item, go_on, with_changed
 from bot.operations.deployment.loading import load, prove, take_in_newcomers
 from bot.operations.deployment.publishing import publish
 from bot.operations.deployment.repair import repair
+from bot.operations.deployment.replacement import replace_all, replaced_in_place
 from bot.operations.deployment.restoration import Restoration
 from bot.operations.deployment.rollouts import Due, ended_by_failure, is_due, set_out
 from bot.operations.deployment.run import Run
@@ -153,6 +154,10 @@ def converge(
     abandoned = unfinished.abandoned(items)
     write_journal(run, [*items, *abandoned], before)
     items = go_on(items, partial(see_that_gateways_follow, run, todo=todo, behind=repairs.behind))
+    moving = replaced_in_place(run, [item for item in items if item.may_go_on], before)
+    replaced, before = replace_all(run, moving, before, underway=[*items, *abandoned])
+    records += replaced
+    items = [item for item in items if item.id not in {one.id for one in moving}]
     items = _bring_into_service(run, items, before, abandoned=abandoned, was_cut_off=unfinished.journal is not None)
     records += conclude(run, [*items, *abandoned])
     if tell is not None:

@@ -23,9 +23,10 @@ from bot.operations.brought import Brought, People
 from bot.platform import Platform
 from bot.records.ledger import Proposer
 
-State = Literal["in service", "left service", "not in service", "not deployed"]
+State = Literal["in service", "rolling out", "left service", "not in service", "not deployed"]
 """
 in service      users get it now, or as a shadow it receives copies
+rolling out     a canary answers some users with it
 left service    it was, and something else is there now, or nothing
 not in service  every deployment of it failed or was put back
 not deployed    it was proposed or checked only
@@ -264,6 +265,12 @@ def _state(records: Sequence[DeploymentRecord], digest: str) -> tuple[State, dat
     since: datetime | None = None
     for record in records:
         serves = record.serving is not None and _is_served(record, digest)
+        if record.outcome == "rolling out" and _asks_for(record, digest) and not serves:
+            since = since if state == "rolling out" else record.finished_at
+            state = "rolling out"
+            continue
+        if state == "rolling out" and not serves:
+            state, since = "left service", record.finished_at
         if serves and state != "in service":
             state, since = "in service", record.finished_at
         elif not serves and state == "in service":

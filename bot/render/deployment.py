@@ -13,6 +13,7 @@ from bot.domain.hold import Held, Hold
 from bot.domain.message import Message
 from bot.domain.names import SHADOW_SUFFIX, short
 from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord, Outcome, is_failed_rollback
+from bot.domain.routes import Target
 from bot.domain.workers import Answering
 from bot.errors import OutsideError, PromobotError
 from bot.render.mrkdwn import escape
@@ -123,6 +124,11 @@ def golden_answers(
     seen = f" and on staging {checked_in(evidence)}" if evidence and golden.staging else ""
     when = ", before the switch and after it" if again else ""
     return f"{count} of {count} golden requests answered as in training{seen}, on {names(tritons)}{when}"
+
+
+def ready_in_place(target: Target, tritons: Iterable[Named]) -> str:
+    """A version took the place of the one before, on one Triton after another."""
+    return f"{target.triton_model} {target.version} READY on {names(tritons)}, in the place of the version before"
 
 
 def answers_differ(wrong: Sequence[Disagreement], evidence: Evidence | None) -> str:

@@ -73,6 +73,8 @@ def _state(place: Place) -> str:
     match place.state:
         case "in service":
             return f"in service since {_time(place.since)}"
+        case "rolling out":
+            return f"a canary answers some users with it since {_time(place.since)}; {instead}"
         case "left service":
             return f"left service {_time(place.since)}; {instead}"
         case "not in service":

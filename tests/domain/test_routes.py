@@ -133,8 +133,9 @@ DIVIDED = RouteTable("dev", 4, {**TABLE.models, "churn": Route(LIVE, SHADOW, CAN
 def test_only_a_table_that_divides_is_of_format_2() -> None:
     """A gateway of before refuses what it cannot divide, and takes everything else."""
     shared = RouteTable("dev", 4, {"churn": Route(LIVE, SHADOW, shadow_share=10)})
-    tables = (TABLE, DIVIDED, shared)
-    assert [json.loads(table.to_json())["format"] for table in tables] == [1, 2, 2]
+    one_by_one = RouteTable("dev", 4, {"churn": Route(LIVE, SHADOW, partly=True)})
+    tables = (TABLE, DIVIDED, shared, one_by_one)
+    assert [json.loads(table.to_json())["format"] for table in tables] == [1, 2, 2, 2]
     assert all(RouteTable.from_json(table.to_json()) == table for table in tables)
     assert DIVIDED.undivided(["churn", "nothing"]).models == TABLE.models
 
@@ -169,11 +170,21 @@ def with_canary(**changes: Any) -> dict[str, Any]:
         ({"live": LIVE.to_json(), "shadow_share": 10}, "needs a shadow"),
         ({"shadow": SHADOW.to_json(), "shadow_share": 0}, "from 1 to 100"),
         ({"shadow": SHADOW.to_json(), "shadow_share": True}, "from 1 to 100"),
+        ({"live": LIVE.to_json(), "partly": False}, "partly is true"),
+        ({"live": LIVE.to_json(), "partly": 1}, "partly is true"),
+        ({"shadow": SHADOW.to_json(), "partly": True}, "needs a live version"),
     ],
 )
 def test_a_table_that_divides_in_no_way_that_is_known_is_refused(entry: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         RouteTable.from_json(document(format=2, models={"churn": entry}))
+
+
+def test_only_one_version_comes_to_one_triton_after_another() -> None:
+    route = Route(LIVE, SHADOW, partly=True)
+    assert not route.having(Lane.LIVE, CANARY.target).partly, "the next one says so itself"
+    assert route.having(Lane.SHADOW, None).partly
+    assert not route.divides
 
 
 def test_who_changes_what_is_live_ends_the_canary_and_a_shadow_does_not() -> None:

@@ -257,6 +257,24 @@ def test_a_reload_needs_the_version_on_every_triton_that_answers(
     assert gateway.reload(4).status_code == 200, "taking a model out of service needs no Triton"
 
 
+def test_a_version_that_comes_to_one_triton_after_another_is_taken_and_asked_for_where_it_is(
+    start_gateway: StartGateway, start_stand_in: StartStandIn
+) -> None:
+    lacking, having = start_stand_in(), start_stand_in()
+    gateway = start_gateway(lacking.url, having.url, routes=table(1, target(7)))
+    lacking.behaviour = as_if_restarted
+    partly = RouteTable("dev", 2, {"adder": Route(target(8), partly=True)})
+    gateway.write(partly)
+    assert gateway.reload(2).status_code == 200
+    assert RouteTable.from_json(http_client.get(f"{gateway.url}/routes").content) == partly
+    for _ in range(4):  # both have their turn to be asked first
+        answer = gateway.infer(1.0)
+        assert (answer.status_code, answer.json()["model_version"]) == (200, "8")
+    having.behaviour = as_if_restarted
+    gateway.write(RouteTable("dev", 3, {"adder": Route(target(9), partly=True)}))
+    assert gateway.reload(3).status_code == 409, "one must have it"
+
+
 def test_a_model_that_stays_is_not_asked_about(start_gateway: StartGateway, start_stand_in: StartStandIn) -> None:
     triton = start_stand_in()
     gateway = start_gateway(triton.url, routes=table(1, target(7)))

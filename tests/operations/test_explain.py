@@ -108,6 +108,23 @@ def test_a_digest_that_left_service_was_put_back_and_came_again(dev: Platform) -
     assert "dev-00000002-churn  1 → 2    put back   a gateway refused it" in words
 
 
+def test_a_canary_is_neither_in_service_nor_out_of_it(dev: Platform) -> None:
+    old, new = entry(1, A), entry(2, C)
+    canary = _served(2, new, old, outcome="rolling out", serving=old)
+    for record in (_served(1, old), canary, _served(3, new, old, outcome="rolling out", serving=old)):
+        dev.ledger.add_deployment(record)
+    place = explain([dev], "cc").places[0]
+    assert (place.state, place.since, place.in_service) == ("rolling out", canary.finished_at, old)
+    assert "a canary answers some users with it since 2026-11-12 11:00 UTC" in explaining.on_terminal(
+        explain([dev], "cc")
+    )
+    dev.ledger.add_deployment(_served(4, old, old, outcome="put back", serving=old))
+    ended = explain([dev], "cc").places[0]
+    assert (ended.state, ended.since) == ("left service", AT + timedelta(hours=4))
+    dev.ledger.add_deployment(_served(5, new, old))
+    assert explain([dev], "cc").places[0].state == "in service"
+
+
 def test_people_are_said_to_be_unknown_where_github_is_away(dev: Platform) -> None:
     new = entry(2, C)
     dev.ledger.add_deployment(_served(1, new))

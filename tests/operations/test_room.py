@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from bot.domain.release import Slot
+from bot.sandbox.platform import BOT
 from tests.operations.world import HTTP, MANIFEST, World, rows_of
 from tests.stand_ins.server import Seen, StandIn, answer
 
@@ -118,3 +119,27 @@ def test_what_is_not_known_holds_nothing(world: World) -> None:
         assert world.version(model) == 2
         of = world.ledger().evidence_of(Slot.of("dev", model, "models"), world.records(model)[-1].after.digest)  # type: ignore[union-attr]
         assert next(of).memory is not None
+
+
+def test_a_real_triton_gives_up_one_version_before_it_loads_the_next(world: World) -> None:
+    model = world.model()
+    world.configure("dev", rollout={model: {"replace": "in place with an outage"}})
+    world.served(world.register(model))
+    assert world.loaded("dev") == [f"{model} 1"]
+    world.merged(world.register(model, "better"))
+    said = world.words("deploy", "--env", "dev", login=BOT)
+    assert said.code == 0, said
+    assert f"triton-dev-1: unloading {model}, to make room for {model} 2" in said.err
+    assert world.loaded("dev") == [f"{model} 2"] and world.version(model) == 2
+    record = world.records(model)[-1]
+    proofs = {criterion.name: criterion.proof for criterion in record.criteria}
+    assert proofs["triton_loaded"] == f"{model} 2 READY on triton-dev-1, in the place of the version before"
+    assert record.outcome == "succeeded"
+
+    world.configure("dev", rollout={model: {"replace": "in place"}})
+    world.merged(world.register(model, "best"))
+    said = world.words("deploy", "--env", "dev", login=BOT)
+    held = f"held: {model} 2 → 3 in dev, version 2 goes on answering: {model} is replaced in place, and dev has one"
+    assert said.code == 1 and said.out.startswith(held), said
+    back = world.bot("rollback", model, "--env", "dev", "--to", 1, "--now", "--reason", "users complain")
+    assert back.code == 0 and world.loaded("dev") == [f"{model} 1"], "a way back is never held"

@@ -416,6 +416,10 @@ class Servers:
 
         self.trap.faults[f"gateway-{gateway} POST /reload"] = refuses
 
+    async def do_no_room_for_two(self, models: tuple[str, ...]) -> None:
+        for triton in self.tritons:
+            triton.no_room_for_two = frozenset(models)
+
     async def do_refuse_step(self, gateway: int, model: str, percent: int) -> None:
         """Have one gateway refuse each reload while a canary answers this percent, by the routes in force."""
 

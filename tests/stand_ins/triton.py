@@ -114,6 +114,8 @@ class StandInTriton:
         self._loaded: dict[str, dict[int, Loaded]] = {}
         """By model and version, so that a load takes as long beside ten thousand models as beside one."""
         self._said: dict[tuple[str, int], str] = {}
+        self.no_room_for_two: frozenset[str] = frozenset()
+        """Models of which it has room for one version, whatever its name."""
 
     def save(self) -> State:
         loaded = {(model, version): one for model, of_it in self._loaded.items() for version, one in of_it.items()}
@@ -175,6 +177,8 @@ class StandInTriton:
                 continue
             asks, is_python = _asked(config), config.backend == "python"
             try:
+                if before is None and (there := self._in_the_way(model)):
+                    raise LoadFailed(f"failed to allocate memory for version {version}: {there} is in memory")
                 if missing := [part for part in asks if not is_python and not self.ready(*part)]:
                     raise LoadFailed(f"ensemble '{model}' depends on '{missing[0][0]}' which has no loaded version")
                 read = () if asks else _read(directory, config.default_model_filename)
@@ -186,6 +190,14 @@ class StandInTriton:
         if problems:
             raise LoadFailed(f"load failed for model '{model}': {'; '.join(problems)}")
         self._drop(model, loaded.keys() - wanted)
+
+    def _in_the_way(self, model: str) -> str:
+        """Return what takes the room of a further version of a model; empty where there is room."""
+        base = model.partition(".")[0]
+        if base not in self.no_room_for_two:
+            return ""
+        names = (f"{name} {number}" for name, of_it in self._loaded.items() for number in of_it)
+        return next((name for name in names if name.partition(" ")[0].partition(".")[0] == base), "")
 
     def unload(self, model: str) -> None:
         self._drop(model, self._loaded.get(model, {}))

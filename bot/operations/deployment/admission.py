@@ -49,18 +49,19 @@ def admit_all(past: Past, changes: Sequence[Change]) -> dict[Change, Admission]:
 
 
 def _held_for_room(past: Past, admitted: dict[Change, Admission]) -> dict[Change, Admission]:
-    """Hold what no Triton has room for; only what was measured is known to have none."""
-    measured = {
+    """Hold what a Triton has no room for, or cannot replace; only what was measured is known to have no room."""
+    concerned = {
         change: one.evidence
         for change, one in admitted.items()
-        if one.held is None and one.evidence is not None and one.evidence.memory is not None
+        if one.held is None and one.evidence is not None
+        if one.evidence.memory is not None or past.settings.replaces_in_place(change.model)
     }
-    if not measured:
+    if not concerned:
         return admitted
     # Imported where something was measured: most looks, and every way back, need no room.
     from bot.operations.deployment.room import without_room
 
-    return admitted | {change: Admission(hold) for change, hold in without_room(past, measured).items()}
+    return admitted | {change: Admission(hold) for change, hold in without_room(past, concerned).items()}
 
 
 def _held_together(admitted: dict[Change, Admission]) -> dict[Change, Admission]:

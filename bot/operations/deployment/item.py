@@ -46,6 +46,8 @@ class Item:
     """Whether it is in service already and its bytes are repaired, so that a canary beside it stays."""
     rollout: Rollout | None = None
     """The step of a rollout that it makes; None where it goes to all users at once, and nobody looks after it."""
+    in_place: bool = False
+    """Whether Tritons get it one after another, in the place of the one in service."""
 
     @property
     def is_step(self) -> bool:
@@ -56,14 +58,15 @@ class Item:
         """Return a model's route with this in its place."""
         lane = self.change.slot.lane
         if self.publishes_again and self.target is not None:
-            return route.again(lane, self.target)
+            placed = route.again(lane, self.target)
+            return replace(placed, partly=True) if self.in_place else placed
         if self.rollout is not None and not self.rollout.is_whole and self.target is not None:
             salt = self.change.judged_digest
             return route.divided(Canary(self.target, self.rollout.percent, self.rollout.key, salt))
         route = route.having(lane, self.target)
         if lane is Lane.SHADOW and self.change.after is not None:
             return replace(route, shadow_share=self.change.after.percent)
-        return route
+        return replace(route, partly=True) if self.in_place else route
 
     def seeing(self, name: CriterionName, proof: str, *, holds: bool = True) -> Item:
         """Return it with a criterion seen to hold, or not to; the latest look counts."""

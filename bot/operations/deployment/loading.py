@@ -105,7 +105,7 @@ def prove(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
 
     def ask(item: Item, target: Target, golden: Golden) -> Iterator[Item]:
         if not golden.fits:
-            raise Rejected(_other_cases(item.change, item.evidence), system="record store")
+            raise Rejected(other_cases(item.change, item.evidence), system="record store")
         for triton, answer in run.gather(run.systems.tritons, partial(wrong_on_triton, target, golden)):
             if isinstance(answer, PromobotError):
                 raise answer
@@ -261,7 +261,7 @@ def withdraw(run: Run, items: list[Item], before: RouteTable) -> None:
                 )
 
 
-def _other_cases(change: Change, evidence: Evidence | None) -> str:
+def other_cases(change: Change, evidence: Evidence | None) -> str:
     """The package's cases are not those of the recorded answers, so nothing can be compared."""
     where = f" {words.checked_in(evidence)}" if evidence else ""
     return f"the evidence{where} has answers to other requests than the smoke cases of {words.describe(change)}"

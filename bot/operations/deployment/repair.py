@@ -14,6 +14,7 @@ from bot.domain.plan import Plan
 from bot.domain.retention import Pair
 from bot.domain.routes import Routed, RouteTable, Target
 from bot.errors import PromobotError, Rejected
+from bot.operations.deployment import in_place
 from bot.operations.deployment.admission import golden_of
 from bot.operations.deployment.loading import ask_to_load, wait_ready
 from bot.operations.deployment.run import Run
@@ -46,10 +47,24 @@ def repair(run: Run, todo: Plan, verified: InUse, table: RouteTable) -> Repairs:
     proven = table.models == verified.table.models
     wrong: dict[tuple[str, Target], PromobotError] = {}
 
+    # A Triton that has the other version of a replacement that was cut off answers with it: that is finished, or put
+    # back, by what comes next.
+    moving = {
+        target
+        for slot, target in verified.table.slots.items()
+        if table.target(slot) != target and in_place.is_replaced_in_place(run, slot, verified.table)
+    }
+
+    def lacking(triton: TritonServer) -> list[Target]:
+        return [target for target in todo.load.get(triton.name, ()) if target not in moving]
+
     def load_again(triton: TritonServer) -> None:
-        missing = verified.in_order(todo.load.get(triton.name, ()))
+        missing = verified.in_order(lacking(triton))
         wrong.update(
-            {(triton.name, target): error for target, error in _load_again(run, missing, triton, look).items()}
+            {
+                (triton.name, target): error
+                for target, error in _load_again(run, missing, triton, look, verified.table).items()
+            }
         )
 
     def look(what: Routed) -> tuple[Golden, Evidence | None]:
@@ -59,7 +74,7 @@ def repair(run: Run, todo: Plan, verified: InUse, table: RouteTable) -> Repairs:
 
     run.map(run.systems.tritons, load_again)
     for triton in run.systems.tritons:
-        for target in todo.load.get(triton.name, ()):
+        for target in lacking(triton):
             error = wrong.get((triton.name, target))
             if error is None:
                 done.append(
@@ -110,6 +125,7 @@ def _load_again(
     missing: Sequence[Sequence[Routed]],
     triton: TritonServer,
     look: Callable[[Routed], tuple[Golden, Evidence | None]],
+    verified: RouteTable,
 ) -> dict[Target, PromobotError]:
     """Load versions in use on a Triton that lost them, and prove them; return those that failed, and why.
 
@@ -131,7 +147,11 @@ def _load_again(
 
     def load_one(what: Routed) -> None:
         look(what)
-        ask_to_load(run, what.target.triton_model, triton)
+        shift = in_place.shift_to(run, what.slot, what.target)
+        if shift and not what.asked_by and in_place.is_replaced_in_place(run, what.slot, verified):
+            in_place.load_again(run, shift, triton)
+        else:
+            ask_to_load(run, what.target.triton_model, triton)
 
     def prove_one(what: Routed) -> None:
         golden, evidence = look(what)

@@ -11,7 +11,7 @@ from time import monotonic, sleep
 from bot.concurrency import lazy, room_for
 from bot.domain import stage
 from bot.domain.asked import InUse, pair_of
-from bot.domain.blame import Decision, Failure, Kind, Seen, Switched, decide, is_empty, routes_with
+from bot.domain.blame import AWAY, Decision, Failure, Kind, Seen, Switched, decide, is_empty, routes_with
 from bot.domain.bundled import place_of
 from bot.domain.desired import Change
 from bot.domain.golden import Golden
@@ -21,6 +21,7 @@ from bot.domain.release import Lane
 from bot.domain.routes import RouteTable, Target
 from bot.domain.stage import Fault, Incomplete
 from bot.errors import Denied, Foreign, NotReady, OtherBytes, PromobotError, Unavailable
+from bot.operations.deployment import in_place
 from bot.operations.deployment.item import Item, with_changed
 from bot.operations.deployment.loading import ask_to_load, wait_ready, withdraw
 from bot.operations.deployment.run import Run
@@ -213,6 +214,13 @@ def _take_over(run: Run, table: RouteTable, items: list[Item], before: RouteTabl
             failures.append(_named(_kind_of(answer), gateway, answer))
     if any(failure.kind == "refused" for failure in failures):
         return _Met(Seen(tuple(failures)))
+    if replaced := [item for item in items if item.in_place]:
+        if refusals or any(failure.kind not in AWAY or not _goes_back(run, replaced[0]) for failure in failures):
+            # A gateway may still route to what the other half has; it goes back.
+            return _Met(Seen((*failures, *refusals), asked))
+        _wait_drained(run)
+        if late := [failure for item in replaced for failure in _bring_to_the_rest(run, item)]:
+            return _Met(Seen((*failures, *late), asked))
     tritons = _ask_tritons(run, items, [before, table])
     through = _ask_through_all(run, items, followed)
     asked |= tritons.seen.asked
@@ -223,6 +231,16 @@ def _take_over(run: Run, table: RouteTable, items: list[Item], before: RouteTabl
         wrong=tritons.wrong,
         workers={gateway.name: answer.workers for gateway, answer in through.items()},
     )
+
+
+def _bring_to_the_rest(run: Run, item: Item) -> list[Failure]:
+    """Replace a version on the Tritons that answered until every gateway followed; return what failed there."""
+    assert item.target is not None  # noqa: S101 - it was routed to
+    shift = in_place.Shift(item.change.slot, item.target, item.config)
+    return [
+        _named("silent" if isinstance(error, Unavailable) else "lost", triton, error, item)
+        for triton, error in in_place.the_rest(run, shift).items()
+    ]
 
 
 def _named(
@@ -499,6 +517,10 @@ def put_back(
     _journal_what_goes_back(run, underway, before)
     started = monotonic()
     table = run.routes()
+    shifts = in_place.going_back(run, before)
+    before = in_place.partly(before, table, shifts)
+    for shift in shifts:
+        _bring_back_to_half(run, shift, table)
     if table.models != before.models or not items:
         # The generation only rises, so going back is a new table with the old routes.
         table = table.following(before.models)
@@ -510,7 +532,8 @@ def put_back(
     away = [gateway for gateway, answer in run.gather(run.systems.gateways, back) if answer]
     if away:
         # A gateway takes no routes to what no Triton has READY: one that restarted lost the version before, too.
-        run.gather(run.systems.tritons, partial(_load_missing, run, lazy(partial(run.in_use, before))))
+        missing = partial(_load_missing, run, lazy(partial(run.in_use, before)), but={shift.to for shift in shifts})
+        run.gather(run.systems.tritons, missing)
     still = {gateway: answer for gateway, answer in run.gather(away, back) if answer}
     left = _leave_out_those_that_left(run, [one for one, answer in still.items() if isinstance(answer, Unavailable)])
     astray = [
@@ -528,8 +551,23 @@ def put_back(
             # Its users would get errors. It was proven on every Triton, and the model's next deployment takes it off.
             run.say(_stays_loaded(item.target))
     if not astray:
+        for shift in shifts:
+            _bring_back_to_the_rest(run, shift)
         withdraw(run, items, before)
     return ended
+
+
+def _bring_back_to_half(run: Run, shift: in_place.Shift, current: RouteTable) -> None:
+    """Bring the version of before to half of the Tritons, so that gateways can be routed back; say what fails."""
+    try:
+        in_place.first_half(run, shift, [current.target(shift.slot)], strict=False, may_stop=True)
+    except PromobotError as error:
+        run.say(f"{shift.to.triton_model} {shift.to.version} is not back: {error}")
+
+
+def _bring_back_to_the_rest(run: Run, shift: in_place.Shift) -> None:
+    for triton, error in in_place.the_rest(run, shift, strict=False).items():
+        run.say(f"{shift.to.triton_model} {shift.to.version} is not back on {triton.name}: {error}")
 
 
 def _bring_back(run: Run, table: RouteTable, gateway: Gateway) -> str:
@@ -541,11 +579,11 @@ def _bring_back(run: Run, table: RouteTable, gateway: Gateway) -> str:
     return "" if there.models == table.models else f"it serves generation {there.generation}"
 
 
-def _load_missing(run: Run, wanted: Callable[[], InUse], triton: TritonServer) -> None:
-    """Load what this Triton lacks; raise what goes wrong first, when all was tried."""
+def _load_missing(run: Run, wanted: Callable[[], InUse], triton: TritonServer, *, but: Collection[Target]) -> None:
+    """Load what this Triton lacks, ``but`` these; raise what goes wrong first, when all was tried."""
     there = {(state.model, state.version) for state in triton.index() if state.ready}
     needed = wanted()
-    missing = [target for target in needed.targets if pair_of(target) not in there]
+    missing = [target for target in needed.targets if pair_of(target) not in there and target not in but]
     problems: list[PromobotError] = []
 
     def load_one(name: str) -> None:
