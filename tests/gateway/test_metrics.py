@@ -118,6 +118,14 @@ def test_every_answer_says_which_routes_it_follows_and_which_bytes_were_asked(
     assert said(gateway.infer(1.0)) == ("2", None)
 
 
+def test_what_is_not_served_has_no_series(gateway: RunningGateway, triton: StandIn) -> None:
+    gateway.infer(1.0, model="something-else")
+    http_client.post(f"{gateway.url}/v2/models/adder/versions/999/infer", json={})
+    text = http_client.get(f"{gateway.url}/metrics").text
+    assert "something-else" not in text and "999" not in text
+    assert triton.url.rpartition(":")[2] not in text, "nor does it name an address"
+
+
 def test_a_gateway_that_serves_nothing_says_so(start_gateway: StartGateway, triton: StandIn, tmp_path: Path) -> None:
     found = scraped(start_gateway(triton.url))
     assert value(found, "serving") == 0 and value(found, "generation") == 0
