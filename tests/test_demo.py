@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bot.sandbox.more_acts import MORE
+
 
 @pytest.mark.long
 @pytest.mark.timeout(540)
@@ -40,6 +42,23 @@ def test_the_story_ends_as_it_must_and_leaves_nothing_behind(tmp_path: Path) -> 
         assert len(held) == 6 - len(missing) and not held & missing
     assert _processes_of(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_what_happens_after_the_switch_is_told_with_all(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bot", "demo", "--all", "--json"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    told = json.loads(done.stdout)
+    assert [act["passed"] for act in told["acts"]] == [True] * (9 + len(MORE))
+    assert [act["title"] for act in told["acts"][9:]] == [title for title, _ in MORE]
+    assert _processes_of(tmp_path) == []
 
 
 def _processes_of(home: Path) -> list[str]:

@@ -12,15 +12,19 @@ from bot.output import say
 
 @dataclass(frozen=True)
 class Arguments:
-    """Where it runs, and whether it stays."""
+    """Where it runs, whether it stays, and how much of it is told."""
 
     keep: bool
     dir: str | None
+    all: bool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Read them."""
     parser.add_argument("--keep", action="store_true", help="leave the sandbox running")
+    parser.add_argument(
+        "--all", action="store_true", help="also tell what happens after the switch, which takes longer"
+    )
     parser.add_argument(
         "--dir", metavar="DIR", help="where the sandbox keeps everything (default: a temporary folder)"
     )
@@ -30,7 +34,8 @@ def run(arguments: Arguments, context: Context) -> Answer:  # noqa: ARG001 - it 
     """Tell it."""
     from bot.operations.sandbox import demo
 
-    told = demo(keep=arguments.keep, directory=resolved(arguments.dir) if arguments.dir else None, say=say)
+    directory = resolved(arguments.dir) if arguments.dir else None
+    told = demo(keep=arguments.keep, directory=directory, every_act=arguments.all, say=say)
     return Answer(told, told.text, told.exit_code)
 
 

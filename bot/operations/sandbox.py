@@ -59,12 +59,13 @@ def down(directory: Path) -> list[str]:
     return Sandbox.down(directory)
 
 
-def demo(*, keep: bool, directory: Path | None, say: Say) -> Told:
-    """Tell the whole story in a sandbox of its own."""
+def demo(*, keep: bool, directory: Path | None, say: Say, every_act: bool = False) -> Told:
+    """Tell the whole story in a sandbox of its own; with ``every_act`` also what happens after the switch."""
     _needs_the_extra()
+    from bot.sandbox.more_acts import MORE
     from bot.sandbox.story import tell
 
-    return tell(keep=keep, directory=directory, say=say)
+    return tell(keep=keep, directory=directory, say=say, more=MORE if every_act else ())
 
 
 def type_of_told() -> type[Told]:

@@ -1,0 +1,8 @@
+"""The acts that ``promobot demo --all`` tells after the others: what happens after the switch."""
+
+from __future__ import annotations
+
+from bot.sandbox import canary_act
+from bot.sandbox.story import Titled
+
+MORE: tuple[Titled, ...] = (canary_act.ACT,)
