@@ -292,6 +292,8 @@ def compared(metric: MeasuredMetric, confidence: float | None) -> str:
     if metric.standard_error is None and metric.low is None:
         return f"{metric.difference:+.4g}"
     low, high = bounds(metric, confidence or metric.confidence or 0.95)
+    if math.isinf(low) and math.isinf(high):
+        return f"{metric.difference:+.4g} (too few rows carry it to say how sure that is)"
     return f"{metric.difference:+.4g} ({low:+.4g} to {high:+.4g})"
 
 

@@ -101,8 +101,7 @@ def measures(gate: Gate, rules: EvaluationRules) -> list[Measure]:
             )
             found.append(Measure(name, rule, computed))
         except UnknownMetric as error:
-            said = f"{error}. Say in evaluation.<model>.metrics what computes {name}, or take it out of the gate"
-            found.append(Measure(name, rule, None, said))
+            found.append(Measure(name, rule, None, str(error)))
     return found
 
 

@@ -129,8 +129,9 @@ def metric(name: str, *, threshold: float = 0.5, lower_is_better: bool = False) 
     if key not in _KNOWN:
         step = did_you_mean(key, known())
         raise UnknownMetric(
-            f"no metric is known as {name!r:.80}. {step}Known are {', '.join(known())}; a metric of your own is an "
-            f"entry point of your package in the group {GROUP}, named package:name"
+            f"no metric is known as {name!r:.80}. {step}Say in evaluation.<model>.metrics what computes it, or "
+            f"take it out of the gate. Known are {', '.join(known())}; a metric of your own is an entry point of "
+            f"your package in the group {GROUP}, named package:name"
         )
     higher, method, compute = _KNOWN[key]
     return Metric(name, higher, method, compute)

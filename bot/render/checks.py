@@ -43,7 +43,7 @@ _WHAT: dict[CheckName, str] = {
     "ready": "registered, allowed, and every byte as proposed",
     "triton": "loads on staging; configuration and signature agree",
     "smoke": "answers as the training framework did, in time",
-    "behaviour": "measured on the evaluation set and on recorded requests, beside the version in service",
+    "behaviour": "what was measured on staging holds",
 }
 
 
@@ -510,7 +510,7 @@ def _findings_in_full(change: Change, results: Sequence[CheckResult]) -> str:
     by_name = {result.check: result for result in results}
     for result in (by_name[name] for name in CHECK_NAMES if name in by_name and by_name[name].findings):
         count = sum(finding.passed for finding in result.findings)
-        title = f"{CHECK_NAMES[result.check]} of {escape(_named(change))}: {count} of {len(result.findings)} hold"
+        title = f"{CHECK_NAMES[result.check]} of {_named(change)}: {count} of {len(result.findings)} hold"
         parts.append(details(title, _findings(result)))
     return "\n\n".join(parts)
 

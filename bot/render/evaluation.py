@@ -122,7 +122,9 @@ def _slices(evaluation: Evaluation, passed: Mapping[str, bool]) -> list[str]:
         table(head, [_slice(one) for one in listed[:first]]),
     ]
     if rest := listed[first:_SLICES_IN_FULL]:
-        parts.append(details(f"{len(rest)} more rows", table(head, [_slice(one) for one in rest])))
+        parts.append(
+            details(f"{len(rest)} more row{'s' * (len(rest) > 1)}", table(head, [_slice(one) for one in rest]))
+        )
     if left_out := listed[max(first, _SLICES_IN_FULL) :]:
         missing = sum(one.outcome == "misses" for one in left_out)
         worse = f", {missing:,} of them worse than allowed" if missing else ""
@@ -153,19 +155,22 @@ def decisions(found: Decisions, of: str) -> str:
     """Return how many rows would be decided otherwise, in which direction, and the worst of them."""
     mark = "⚠️ " if found.broken > found.fixed or (found.changed and not found.fixed and not found.broken) else ""
     first = f"{mark}{_counted(found, of)}"
-    if not found.worst:
+    # Numbers that moved, of rows that are decided as before, are not what this table is about.
+    shown = found.worst[: min(DECISIONS_SHOWN, found.changed)]
+    if not shown:
         return first
-    inputs = any(one.inputs for one in found.worst)
-    head = ("row", "in service", "proposed", "label", *(["inputs"] if inputs else []))
+    inputs, labels = any(one.inputs for one in shown), any(one.label for one in shown)
+    number = "request" if of == REAL_REQUESTS else "row"
+    head = (number, "in service", "proposed", *(["label"] if labels else []), *(["inputs"] if inputs else []))
     rows = [
         (
             f"{one.row:,}",
             escape(one.before, limit=_VALUE_CHARACTERS),
             escape(one.after, limit=_VALUE_CHARACTERS),
-            escape(one.label, limit=_VALUE_CHARACTERS) or "–",
+            *([escape(one.label, limit=_VALUE_CHARACTERS) or "–"] if labels else []),
             *([_inputs(one)] if inputs else []),
         )
-        for one in found.worst[:DECISIONS_SHOWN]
+        for one in shown
     ]
     return f"{first}\n\n{table(head, rows)}"
 

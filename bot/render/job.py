@@ -101,7 +101,7 @@ def differences(found: Sequence[Status]) -> Job:
         bodies += [f"### {escape(one.environment)}"] * (len(ordered) > 1)
         bodies += [table(("what differs", "what to type"), rows)] if rows else []
         bodies += _bullets("Not known:", one.problems)
-        bodies.append(details(f"All of {escape(one.environment)}", fenced(terminal.status(one), limit=50_000)))
+        bodies.append(details(f"All of {one.environment}", fenced(terminal.status(one), limit=50_000)))
         notes += [Annotation("error", f"{one.environment}: {d.kind}", f"{d.what}\n→ {d.next_step}")
                   for d in one.differences]  # fmt: skip
     return Job(_fit([*heads, *bodies]), _limited(notes))
@@ -278,7 +278,7 @@ def _in_full(record: DeploymentRecord) -> str:
         table(("", "criterion", "proof"), criteria) if criteria else "",
         table(("seconds", "step"), steps) if steps else "",
     ]
-    return details(f"{mark(record)} {code(record.id)}", "\n\n".join(part for part in parts if part) or "nothing")
+    return details(f"{mark(record)} {record.id}", "\n\n".join(part for part in parts if part) or "nothing")
 
 
 def _notes(done: Deployed) -> Iterable[Annotation]:

@@ -98,7 +98,7 @@ def _judged(facts: proposal.Facts) -> str:
 def _details(facts: proposal.Facts) -> str:
     name = f"{facts.change.model} {_after(facts.change)}"
     parts = [proposal.identity(facts), proposal.origins(facts), proposal.behaviour(facts)]
-    return details(f"{escape(name)}: identity, where each number comes from, configuration", "\n\n".join(parts))
+    return details(f"{name}: identity, where each number comes from, configuration", "\n\n".join(parts))
 
 
 def _after(change: Change) -> str:

@@ -10,6 +10,8 @@ MAX_CHARACTERS = 65_536
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&$-])")
 _LINKED = re.compile(r"(?i)(?<=[@#])|(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=\bgh)(?=\\-[0-9])|(?<=^[0-9])(?=[0-9]*\.\s)")
+_LINKED_IN_HTML = re.compile(r"(?i)(?<=[@#])|(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=\bgh)(?=-[0-9])")
+_SUMMARY_CHARACTERS = 500
 _NOTE_ROOM = 110
 """For the note about what is missing."""
 
@@ -105,8 +107,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def details(summary: str, body: str) -> str:
-    """Return a section that is folded until somebody opens it."""
-    return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
+    """Return a section that is folded until somebody opens it; ``summary`` is plain text, and ``body`` Markdown.
+
+    GitHub reads the line of the summary as HTML: a backslash there would be shown.
+    """
+    plain = _flat(summary, _SUMMARY_CHARACTERS).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    shown = _LINKED_IN_HTML.sub("\u200b", plain)
+    return f"<details><summary>{shown}</summary>\n\n{body}\n\n</details>"
 
 
 def fenced(text: str, language: str = "", *, limit: int = 10_000) -> str:

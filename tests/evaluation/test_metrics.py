@@ -304,6 +304,7 @@ def test_a_decision_that_no_label_is_called_is_wrong_and_makes_no_other_metric_o
     found = compare(metric(name), labels, strange, answers)
     assert found.in_service == binary and found.proposed == odd
     assert compare(metric(name), labels, answers, strange).proposed == binary, "nor that of the other one"
+    assert metric("precision").value(np.array([0, 1, 1]), np.array([2, 1, 1])) == 1.0, "nor one of class 1"
 
 
 def test_rows_of_some_classes_are_read_by_the_classes_of_the_set() -> None:

@@ -3381,7 +3381,10 @@ MUTATIONS = (
         "bot/evaluation/metrics.py",
         "    return np.where(strange | (classes[found] != decided), len(classes), found)\n",
         "    return found\n",
-        ("tests/evaluation/test_metrics.py::test_large_whole_numbers_are_not_compared_as_floats",),
+        (
+            "tests/evaluation/test_metrics.py::"
+            "test_a_decision_that_no_label_is_called_is_wrong_and_makes_no_other_metric_of_it",
+        ),
     ),
     Mutation(
         "measured",

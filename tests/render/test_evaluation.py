@@ -175,7 +175,7 @@ def test_real_requests_say_when_they_were_recorded_and_what_was_not_asked() -> N
 
 def test_inputs_are_shown_where_they_are_there_and_cannot_write_markdown() -> None:
     hostile = {"name": "a | b\n# <img src=x>", "age": "41"}
-    worst = (ChangedDecision(row=1, before="0", after="1", inputs=hostile),)
+    worst = (ChangedDecision(row=1, before="0", after="1", label="0", inputs=hostile),)
     text = measured(result(evaluation(decisions=Decisions(rows=2, changed=1, broken=1, worst=worst))))
     assert "| row | in service | proposed | label | inputs |" in text
     (row,) = [line for line in text.splitlines() if line.startswith("| 1 |")]

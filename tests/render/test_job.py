@@ -52,7 +52,7 @@ def test_a_deployment_that_went_well() -> None:
         "| --- | --- | --- | --- | --- |",
         "| ✅ | `dev-00000012-churn` | 7 → 8 | succeeded | version 8 |",
     ]
-    assert lines[6] == "<details><summary>✅ `dev-00000012-churn`</summary>"
+    assert lines[6] == "<details><summary>✅ dev-00000012-churn</summary>"
     assert "| ✅ | FastAPI reloaded | seen |" in lines
 
 

@@ -117,3 +117,14 @@ def test_details_are_closed() -> None:
 )
 def test_what_stands_between_backticks_is_code_and_the_rest_is_no_markup(text: str, shown: str) -> None:
     assert escape_with_code(text) == shown
+
+
+def test_what_is_folded_has_a_title_of_plain_text() -> None:
+    title = details("READY of churn-v2 <b>1</b> → 2 for @team & #12, gh-3, see https://x.example", "**found**")
+    first, _, body = title.partition("\n\n")
+    assert first.replace("\u200b", "") == (
+        "<details><summary>READY of churn-v2 &lt;b&gt;1&lt;/b&gt; → 2 for @team &amp; #12, gh-3, see "
+        "https://x.example</summary>"
+    ), "GitHub reads this line as HTML, so a backslash would be seen"
+    assert all(linked not in first for linked in ("@team", "#12", "gh-3", "https://"))
+    assert body == "**found**\n\n</details>"
