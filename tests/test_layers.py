@@ -7,10 +7,11 @@ else is a violation, so a new dependency is a decision that shows in this file.
 from __future__ import annotations
 
 import ast
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -235,18 +236,30 @@ class Imported:
 @cache
 def imports(source: str, module: str, *, package: bool) -> tuple[Imported, ...]:
     """Every import of a module's source, with full names; what a package gives away counts by its own name."""
-    return tuple(_imports(ast.parse(source), module, package=package))
+    return tuple(_imports(_nodes(source), module, package=package))
 
 
-def _imports(tree: ast.Module, module: str, *, package: bool) -> Iterator[Imported]:
+@lru_cache(maxsize=1)
+def _nodes(source: str) -> Sequence[ast.AST]:
+    """Every node of a source. Of the last one only: those of all modules would be a hundred megabytes."""
+    return list(ast.walk(ast.parse(source)))
+
+
+@cache
+def _calls(source: str) -> tuple[tuple[str, int], ...]:
+    """What a source calls, by name, and on which line."""
+    return tuple((_called(node), node.lineno) for node in _nodes(source) if isinstance(node, ast.Call))
+
+
+def _imports(nodes: Sequence[ast.AST], module: str, *, package: bool) -> Iterator[Imported]:
     for_types = {
         id(inside)
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
         for statement in node.body
         for inside in ast.walk(statement)
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         found: list[str] = []
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
@@ -284,13 +297,8 @@ def violations(source: str, module: str, *, package: bool = False) -> list[str]:
         for imported in imports(source, module, package=package)
         if not _allowed(imported, rules)
     ]
-    if rules.pure:
-        found += [
-            f"{module}:{node.lineno}: {name} calls {_called(node)}"
-            for node in ast.walk(ast.parse(source))
-            if isinstance(node, ast.Call) and _called(node) in IMPURE_CALLS
-        ]
-    return found
+    impure = [(called, line) for called, line in _calls(source) if rules.pure and called in IMPURE_CALLS]
+    return found + [f"{module}:{line}: {name} calls {called}" for called, line in impure]
 
 
 def _called(node: ast.Call) -> str:
@@ -402,8 +410,7 @@ a Triton of no environment, which somebody names on the command line.
 
 def opens(source: str) -> list[int]:
     """Return the lines where something that reaches outside is made."""
-    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
-    return [node.lineno for node in calls if _called(node) in OPENED]
+    return [line for called, line in _calls(source) if called in OPENED]
 
 
 def test_only_the_platform_opens_what_reaches_outside() -> None:
@@ -429,7 +436,7 @@ SWITCHES = {
 def written_variables(source: str) -> list[str]:
     """Return the variables of the process that a module writes; ``?`` where the source does not say which."""
     found: list[str] = []
-    if not any(name in source for name in ("environ", "putenv", "unsetenv")):
+    if not re.search(r"\b(environ|putenv|unsetenv)\b", source):
         return found
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
@@ -484,7 +491,7 @@ READERS = {
 
 def reads_variables(source: str) -> bool:
     """Say whether a module reads the variables of the process, apart from those that it sets for a library."""
-    if not any(name in source for name in ("environ", "getenv")):
+    if not re.search(r"\b(environ|getenv)\b", source):
         return False
     tree = ast.parse(source)
     of_switches = {

@@ -9,7 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import pytest
@@ -52,9 +52,19 @@ def names_of(tree: ast.AST) -> set[str]:
     return found
 
 
-@lru_cache(maxsize=1)
+@cache
 def our_names() -> frozenset[str]:
-    return frozenset().union(*(names_of(ast.parse(path.read_text())) for _, path in production()))
+    return frozenset().union(*(looked_at(path.read_text())[0] for _, path in production()))
+
+
+@cache
+def looked_at(source: str) -> tuple[frozenset[str], tuple[tuple[int, str, bool], ...]]:
+    """Return the names that a source defines, and what it uses that is private: line, name, if only a name tells.
+
+    Both are asked for of every module, one after the other; its source is parsed once.
+    """
+    tree = ast.parse(source)
+    return frozenset(names_of(tree)), tuple(_private(tree))
 
 
 def private_uses(source: str, ours: frozenset[str]) -> Iterator[tuple[int, str]]:
@@ -62,20 +72,27 @@ def private_uses(source: str, ours: frozenset[str]) -> Iterator[tuple[int, str]]
 
     An attribute counts as a library's where no line of ``ours`` defines that name.
     """
-    for node in ast.walk(ast.parse(source)):
+    for line, name, by_name in looked_at(source)[1]:
+        if not by_name or name not in ours:
+            yield line, name
+
+
+def _private(tree: ast.AST) -> Iterator[tuple[int, str, bool]]:
+    for node in ast.walk(tree):
         match node:
             case ast.Import(names=imported):
                 for alias in imported:
                     parts = alias.name.split(".")
-                    yield from ((node.lineno, part) for part in parts if is_foreign(parts[0]) and is_private(part))
+                    foreign = is_foreign(parts[0])
+                    yield from ((node.lineno, part, False) for part in parts if foreign and is_private(part))
             case ast.ImportFrom(module=str(module), names=imported, level=0) if is_foreign(module):
                 parts = [*module.split("."), *(alias.name for alias in imported)]
-                yield from ((node.lineno, part) for part in parts if is_private(part))
-            case ast.Attribute(attr=name) if is_private(name) and name not in ours | OF_NAMED_TUPLES:
-                yield node.lineno, name
+                yield from ((node.lineno, part, False) for part in parts if is_private(part))
+            case ast.Attribute(attr=name) if is_private(name) and name not in OF_NAMED_TUPLES:
+                yield node.lineno, name, True
             case ast.Call(func=ast.Name(id=function), args=[_, ast.Constant(value=str(name)), *_]):
-                if function in ("getattr", "setattr", "hasattr") and is_private(name) and name not in ours:
-                    yield node.lineno, name
+                if function in ("getattr", "setattr", "hasattr") and is_private(name):
+                    yield node.lineno, name, True
 
 
 @pytest.mark.parametrize(("module", "path"), production(), ids=lambda value: value if isinstance(value, str) else "")
@@ -107,13 +124,13 @@ def source_of(cls: type) -> ast.AST:
 def borrowed(cls: type) -> set[str]:
     """Return the private names of libraries' classes that ``cls`` overrides or uses on itself."""
     own: set[str] = set()
-    for node in ast.walk(source_of(cls)):
+    bases = [base for base in cls.__mro__[1:] if is_foreign(base.__module__)]
+    for node in ast.walk(source_of(cls)) if bases else ():
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 own.add(name)
             case ast.Attribute(value=ast.Name(id="self" | "cls") | ast.Call(func=ast.Name(id="super")), attr=name):
                 own.add(name)
-    bases = [base for base in cls.__mro__[1:] if is_foreign(base.__module__)]
     return {name for name in own if is_private(name) and any(name in private_names(base) for base in bases)}
 
 
