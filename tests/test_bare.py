@@ -38,10 +38,13 @@ def test_a_library_that_is_missing_is_named() -> None:
     assert missing.value.name == "no_such_library", "by which the extra to install is found"
 
 
-def test_a_module_that_is_missing_leaves_nothing_behind() -> None:
+def test_a_module_that_is_missing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.joinpath("of_nobody_else").mkdir()
+    tmp_path.joinpath("of_nobody_else/__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="no_such_part"):
-        bare.module_of("wsgiref", "no_such_part")
-    assert "wsgiref" not in sys.modules
+        bare.module_of("of_nobody_else", "no_such_part")
+    assert "of_nobody_else" not in sys.modules
 
 
 def test_two_modules_of_a_package_belong_together() -> None:
