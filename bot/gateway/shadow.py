@@ -30,6 +30,8 @@ log = logging.getLogger("bot.gateway")
 _ENCODED = b"content-encoding"
 _SAVED_UP_SECONDS = 0.25
 """Of the process's time: the share of so much is saved up at most."""
+_EVERY_SECONDS = 0.05
+"""From one question to the kernel, how much the process used, to the next."""
 _AT_LEAST_USED = 0.05
 """Of one processor: a process that uses less may compare as if it used so much."""
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -64,8 +66,11 @@ class Allowance:
         self._used, self._used_at = used, used()
 
     def has_any(self) -> bool:
-        """Say whether anything is left now."""
-        now, used = self._clock(), self._used()
+        """Say whether anything is left, as far as the kernel was asked last: it takes time to answer."""
+        now = self._clock()
+        if now - self._at < _EVERY_SECONDS:
+            return self._left > 0
+        used = self._used()
         earned = self._share * max(used - self._used_at, (now - self._at) * _AT_LEAST_USED)
         self._left = min(self._share * _SAVED_UP_SECONDS, self._left + earned)
         self._at, self._used_at = now, used

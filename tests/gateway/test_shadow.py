@@ -299,17 +299,19 @@ def test_an_allowance_is_a_share_of_what_the_process_uses() -> None:
     allowance = Allowance(0.1, clock=lambda: now, used=lambda: used)
     assert allowance.has_any(), "there is a little at the beginning"
     allowance.spend(0.045)
-    used = 0.1
+    now, used = 0.1, 0.1
     assert not allowance.has_any(), "0.01 of 0.02 s are paid back"
-    used = 0.25
+    now, used = 0.2, 0.25
     assert allowance.has_any()
-    used = 1000.0
+    now, used = 0.3, 1000.0
     assert allowance.has_any()
     allowance.spend(0.035)
     assert not allowance.has_any(), "no more than 0.025 s were saved"
-    now = 1.0
+    used = 2000.0
+    assert not allowance.has_any(), "the kernel is not asked each time"
+    now, used = 1.3, 1000.0
     assert not allowance.has_any(), "a process that idles gets 0.005 s for a second"
-    now = 3.0
+    now = 3.5
     assert allowance.has_any()
 
 
