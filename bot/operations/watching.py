@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bot.concurrency import gather
 from bot.domain.bundled import entries_of
+from bot.domain.plan import aimed_at, serves
 from bot.domain.promotion import thread_of
 from bot.domain.record import verified_bundles, verified_entries
 from bot.domain.release import Lane, Slot
@@ -399,8 +400,7 @@ def _is_mine_to_do(platform: Platform, step: Baking) -> bool:
     """
     with platform.serving().share.lease(wait_seconds=platform.settings.deadlines.turn_seconds):
         table = platform.share.routes.read(platform.environment)
-    live = table.target(step.slot)
-    return live is not None and (live.version, live.digest) == (step.new.version, step.new.digest)
+    return serves(aimed_at(table.route(step.slot.model), step.slot.lane), step.new)
 
 
 def _put_back(

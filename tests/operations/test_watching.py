@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from bot.domain.record import DeploymentRecord
+from bot.domain.rollout import Table
+from bot.records.ledger import RolloutNote
 from bot.sandbox.reference import LARGEST, RECIPES, train
 from tests.operations.world import HTTP, Registered, World
 
 BAKE = {"minutes": 30, "min_requests": 40, "max_error_rate": 0.01, "max_p95_worse": 50}
+
+TABLE = Table(
+    model="any",
+    new=2,
+    old=1,
+    beside="beside",
+    new_requests=80,
+    old_requests=300,
+    new_failed=40,
+    old_failed=0,
+    new_refused=0,
+    old_refused=0,
+    signals=(),
+)
 
 
 def ask(world: World, model: str, *, times: int = 1, large: int = 0) -> list[int]:
@@ -120,3 +137,21 @@ def test_a_first_release_has_nothing_to_go_back_to_and_is_told(world: World) -> 
     told = watched(world)
     assert (told.code, told.document["rollouts"][0]["state"], world.version(model)) == (1, "told", 1), told
     assert "nothing was before it" in json.dumps(world.slack(model)[-1])
+
+
+@pytest.mark.slow
+def test_a_canary_whose_breach_was_noted_by_a_watch_that_is_gone_goes_back_all_the_same(world: World) -> None:
+    model = world.model()
+    world.configure("dev", rollout={model: {"steps": [10, 100], "bake": BAKE}})
+    world.served(world.register(model))
+    world.merged(world.register(model, "fragile"))
+    assert world.bot("deploy", "--env", "dev").code == 0
+    rollout, canary = last(world, model).id, f"{model}/versions/2"
+    ask(world, model, times=150)
+    assert ask(world, canary, times=40, large=20).count(500) == 20 * len(world.endpoints.gateway["dev"])
+    note = RolloutNote(rollout=rollout, what="breach", at=datetime.now(UTC), by="gone/1", table=TABLE)
+    assert world.ledger().note_rollout(note), "as a watch does that is killed right after"
+    done = watched(world)
+    assert [one["state"] for one in done.document["rollouts"]] == ["put back"], done
+    assert "canary" not in world.routes()["models"][model] and world.version(model) == 1
+    assert world.quarantined(model) == [2] and last(world, model).way_back

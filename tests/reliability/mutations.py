@@ -3028,6 +3028,17 @@ MUTATIONS = (
         ("tests/evaluation/test_parts.py::test_parts_that_do_not_make_the_whole_are_named",),
     ),
     Mutation(
+        "a bake",
+        "a canary's breach that was noted by a watch that is gone",
+        "bot/operations/watching.py",
+        "    return serves(aimed_at(table.route(step.slot.model), step.slot.lane), step.new)\n",
+        "    return serves(table.target(step.slot), step.new)\n",
+        (
+            "tests/operations/test_watching.py"
+            "::test_a_canary_whose_breach_was_noted_by_a_watch_that_is_gone_goes_back_all_the_same",
+        ),
+    ),
+    Mutation(
         "evaluation sets",
         "answers of another output, read as zeros",
         "bot/evaluation/parts.py",
