@@ -9,7 +9,7 @@ versions, the records and Slack stay as the other one left them, and the late on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bot.domain.record import DeploymentRecord
@@ -68,13 +68,18 @@ ROWS = (
 
 def run(matrix: Matrix) -> Iterator[Point]:
     """Yield a point for each place where it stands still."""
+    yield from standing_still(matrix, ROWS[: 1 if matrix.sample else None])
+
+
+def standing_still(matrix: Matrix, rows: Iterable[tuple[Scenario, tuple[str, ...]]]) -> Iterator[Point]:
+    """Have the verb of each scenario stand still at each of its places, while the other one works."""
     scene = matrix.scene()
-    for scenario, other in ROWS[: 1 if matrix.sample else None]:
+    for scenario, other in rows:
         if not matrix.wants(scenario.name):
             continue
         log = scene.home / "overtaken.log"
         scenario.restore(scene)
-        ended = scene.run(*DEPLOY, log=log)
+        ended = scene.run(*scenario.verb, log=log)
         at_calls, at_requests = spots(scene, ended, calls(log), everywhere=False)
         for spot in matrix.some([*at_calls, *at_requests], stride=STRIDE):
             if not spot.opened:
@@ -85,7 +90,7 @@ def one(scene: Scene, scenario: Scenario, other: tuple[str, ...], spot: Spot) ->
     """Stop it there, let the other work, wake it, and return what does not hold."""
     scenario.restore(scene)
     turns = _turns(scene)
-    stopped = scene.paused(*DEPLOY, stop=spot.kill)
+    stopped = scene.paused(*scenario.verb, stop=spot.kill)
     if not isinstance(stopped, Paused):
         return _of_exit(stopped, {0})
     had_its_turn = _turns(scene) > turns

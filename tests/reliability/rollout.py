@@ -17,7 +17,8 @@ from bot.domain.record import DeploymentRecord
 from bot.domain.routes import Canary, Target
 from tests.reliability.crash import kills
 from tests.reliability.matrix import Matrix, Part, Point
-from tests.reliability.scenarios import ROLLBACK, Scenario, expect, served
+from tests.reliability.overtaken import standing_still
+from tests.reliability.scenarios import DEPLOY, ROLLBACK, Scenario, expect, served
 from tests.reliability.scene import BUNDLE, STEP, Ended, Scene
 
 STEPS = (10, 50, 100)
@@ -46,6 +47,7 @@ def run(matrix: Matrix) -> Iterator[Point]:
                 scene.restore("empty", models=())
                 yield Point(row.name, "as told", list(row.act(scene)))
         yield from kills(matrix, [one for one in KILLED if not matrix.sample or one.name in SAMPLED])
+        yield from standing_still(matrix, () if matrix.sample else OVERTAKEN)
 
 
 @contextlib.contextmanager
@@ -404,6 +406,13 @@ def _says(ended: Ended, code: int, text: str) -> Iterator[str]:
     yield from _ended(ended, code)
     if text not in ended.said or (not text and "rolling out" in ended.said):
         yield f"it does not say {text!r}: {ended.said}"
+
+
+OVERTAKEN = (
+    (Scenario("rollout, a step stopped by a rollback", _at_10, CHURN, verb=TO_50), ROLLBACK),
+    (Scenario("rollout, a step overtaken by the same step", _at_10, CHURN, verb=TO_50), TO_50),
+    (Scenario("rollout, a step overtaken by a deployment", _at_10, CHURN, verb=TO_50), DEPLOY),
+)
 
 
 ROWS = (
