@@ -196,7 +196,7 @@ LAYERS = {
     # What gateways write and checks read: not of the records, which nothing ever removes.
     "bot.recordings": layer("domain errors folders recordings retry s3"),
     # What is measured of a model's answers. Who calls hands in what reads bytes and what asks a Triton.
-    "bot.evaluation": layer("concurrency domain errors evaluation settings", "numpy pyarrow pydantic scipy sklearn"),
+    "bot.evaluation": layer("concurrency domain errors evaluation settings", "numpy pyarrow pydantic"),
     "bot.gateway": layer(
         "domain errors exit_codes extras folders gateway logs recordings redaction",
         "fastapi starlette uvicorn httptools uvloop prometheus_client",
