@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 import logging
-import os
+import random
 import re
 from collections import Counter as Tally
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -582,8 +582,9 @@ class Gateway:
         answered: Answered | None = None
         if counter is not None:
             seconds = perf_counter() - began
-            counter.note(reply.status, seconds, lacking=_lacking(reply))
-            answered = Answered(target, reply, seconds)
+            counter.note(reply.status, seconds, lacking=reply.status != 200 and _lacking(reply))
+            if model in self._shadows.counts:
+                answered = Answered(target, reply, seconds)
         await send_reply(reply, send, ours=ours)
         if reply.status == 200:  # what the live version refused would say nothing about its shadow
             if target is service.table.route(model).live:  # nor does what a canary answers
@@ -675,7 +676,7 @@ def _key_of(headers: Headers, name: bytes) -> bytes:
             return value
         if header == REQUEST_ID and not request_id:
             request_id = value
-    return request_id or os.urandom(8)
+    return request_id or random.randbytes(8)  # noqa: S311  nobody wins by guessing it, and it is quick
 
 
 def _trial(body: bytes | bytearray) -> str:
