@@ -107,7 +107,7 @@ def look_for_end(platform: Platform, awaited: Awaited) -> Ended | NotYet:
         if own.outcome != "rolling out":
             return _ended(platform, own, own.outcome)
         if others:
-            return Ended("refused", *_replaced(awaited.model, awaited.version, others[-1]), record=others[-1].id)
+            return Ended("refused", *_broken_off(awaited.model, awaited.version, others[-1]), record=others[-1].id)
         return NotYet(words.what_happened(own))
     pull = platform.github.pull_request(awaited.pull_request) if awaited.pull_request else None
     if pull is not None and not pull.merged:
@@ -196,6 +196,16 @@ def _replaced(model: str, version: int, by: DeploymentRecord) -> tuple[str, str]
     return (
         f"{model} {version} was never deployed to {by.environment}: {now} was asked for instead ({by.id})",
         "Propose it again, if it is still wanted.",
+    )
+
+
+def _broken_off(model: str, version: int, by: DeploymentRecord) -> tuple[str, str]:
+    """Its rollout ended before all users got it."""
+    now = f"version {by.after.version}" if by.after else "nothing"
+    return (
+        f"{model} {version} answered some users in {by.environment}, and its rollout ended: {now} is in service "
+        f"since ({by.id})",
+        f"`promobot history {model} --env {by.environment}` tells why.",
     )
 
 

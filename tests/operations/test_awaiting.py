@@ -220,6 +220,25 @@ def test_one_that_another_version_took_over_is_refused(world: World) -> None:
     assert f"version {newer.version} was asked for instead" in found.said
 
 
+def test_one_that_is_rolling_out_is_waited_for_until_all_users_have_it_or_it_is_rolled_back(world: World) -> None:
+    model = world.model()
+    first, second = world.register(model), world.register(model, "better")
+    deployed(world, first, "succeeded")
+    asked = {"newest_record": newest(world), "pull_request": 1}
+    deployed(world, second, "rolling out")
+    assert end(world, second, **asked) == NotYet(f"{model} 2 answers some of requests in dev.")
+    back = deployed(world, first, "succeeded")
+    found = end(world, second, **asked)
+    assert isinstance(found, Ended) and (found.outcome, found.record) == ("refused", back)
+    assert found.said == (
+        f"{model} 2 answered some users in dev, and its rollout ended: version 1 is in service since ({back})"
+    )
+    deployed(world, second, "rolling out")
+    assert isinstance(end(world, second, **asked), NotYet)
+    done = deployed(world, second, "succeeded")
+    assert end(world, second, **asked) == Ended("succeeded", f"{model} 2 is served in dev.", "", done)
+
+
 def test_what_main_asks_for_already_ends_as_its_newest_record(world: World) -> None:
     model = world.model()
     registered, other = world.register(model), world.register(model, "better")
