@@ -27,7 +27,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from bot.domain.dividing import is_canary
-from bot.domain.routes import Route, RouteTable, Target
+from bot.domain.routes import Canary, Route, RouteTable, Target
 from bot.domain.shadowed import MOVED_ENDS, Copies, copies_of
 from bot.domain.traffic import Traffic, merged
 from bot.gateway.asgi import (
@@ -531,7 +531,7 @@ class Gateway:
             raise Refusal(404, f"model {model!r} is not in service here")
         if version is not None:
             return service, model, _named_by(version, route, model)
-        if canary is not None and divided and is_canary(canary, _key_of(scope["headers"], canary.key.encode())):
+        if canary is not None and divided and _is_for(canary, scope["headers"]):
             return service, model, canary.target
         return service, model, live
 
@@ -665,18 +665,20 @@ def _named_by(version: str, route: Route, model: str) -> Target:
     raise Refusal(404, f"version {version} of model {model!r} is not in service here, {there} {is_there}")
 
 
-def _key_of(headers: Headers, name: bytes) -> bytes:
-    """Return what decides who answers: the header of this name, else the id of the request, else chance.
+def _is_for(canary: Canary, headers: Headers) -> bool:
+    """Say whether the canary answers: by the header that it names, else by the id of the request, else by chance.
 
     An empty header is none: a client that sends one for everybody would move all of them at once.
     """
-    request_id = b""
+    name, request_id = canary.key.encode(), b""
     for header, value in headers:
         if header == name and value:
-            return value
+            return is_canary(canary, value)
         if header == REQUEST_ID and not request_id:
             request_id = value
-    return request_id or random.randbytes(8)  # noqa: S311  nobody wins by guessing it, and it is quick
+    if request_id:
+        return is_canary(canary, request_id)
+    return random.random() * 100 < canary.percent  # noqa: S311  nobody wins by guessing it, and it is quick
 
 
 def _trial(body: bytes | bytearray) -> str:
