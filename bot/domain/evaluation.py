@@ -17,6 +17,8 @@ from bot.domain.spread import Spread
 
 Outcome = Literal["holds", "misses", "unknown"]
 """Of a comparison: it is shown to hold, shown to miss, or cannot be told with these rows."""
+UndefinedBy = Literal["proposed", "in_service", "set"]
+"""Whose answers give no such number; the set, where its labels give none whatever a version answers."""
 Who = Literal["proposed", "in_service"]
 WHO: tuple[Who, ...] = ("proposed", "in_service")
 
@@ -44,6 +46,12 @@ class _Compared(_Value):
     skew: float | None = Field(default=None, description="how lopsided the influences of rows are")
     degrees: float | None = Field(default=None, description="effective degrees of freedom")
     step: float | None = Field(default=None, description="how much one row more can change it")
+
+    undefined_by: UndefinedBy | None = Field(
+        default=None,
+        description="whose answers give no number, or the set, whose labels give none; None where none is missing, "
+        "and in evidence of earlier versions",
+    )
 
     @property
     def spread(self) -> Spread | None:
@@ -76,7 +84,7 @@ class MeasuredMetric(_Compared):
 
 
 class MeasuredSlice(_Compared):
-    """One metric on the rows that have one value in a slice column. ``outcome`` is None where it is too small."""
+    """One metric on the rows that have one value in a slice column. ``outcome`` is None where it is not judged."""
 
     by: str
     value: str
@@ -93,6 +101,7 @@ class MeasuredSlice(_Compared):
         default=None, description="of these rows where the slice is not worse than `allowed`, before correction"
     )
     outcome: Outcome | None = Field(default=None, description="after correction for many comparisons")
+    why: str = Field(default="", description="why it was not measured")
 
 
 class ChangedDecision(_Value):

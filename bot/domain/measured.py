@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from bot.domain.desired import Entry
 from bot.domain.evaluation import ComparedLatency, Evaluation, MeasuredMetric, MeasuredSlice, Outcome, Ratio
@@ -66,7 +65,14 @@ def against(evaluation: Evaluation, champion: Entry | None, beside: Evaluation |
         unknown = dict.fromkeys(
             ("low", "high", "confidence", "standard_error", "skew", "degrees", "step", "outcome", "rows_needed")
         )
-        return metric.model_copy(update={**unknown, "in_service": value, "difference": difference, "method": ""})
+        seen = {"in_service": value, "difference": difference, "method": ""}
+        if metric.proposed is not None:
+            lacks = bool(of and of.measure == metric.measure and of.undefined_by == "proposed")
+            seen |= {
+                "undefined_by": "in_service" if lacks else None,
+                "why": f"in service: {of.why}" if of and lacks else "",
+            }
+        return metric.model_copy(update={**unknown, **seen})
 
     # Which rows the two left open together nobody saw, and its own live requests were answered beside another one.
     refused = {"in_service": beside.refused.proposed if beside is not None and alike else 0, "only_proposed": None}
@@ -102,15 +108,19 @@ def why_stale(gate: Gate, evaluation: Evaluation, champion: Entry | None, *, mea
         rule = gate.metrics.get(metric.metric)
         if rule is None or rule.max_regression is None or (metric.proposed is None and metric.why):
             continue
-        if metric.difference is None:
+        if regression(rule, metric) is None:
             return f"{metric.metric} was not measured {in_service}"
-        if rule.confidence is not None and metric.standard_error is None:
+        if rule.confidence is not None and metric.standard_error is None and metric.difference is not None:
             return f"how sure {metric.metric} is was not measured {in_service}"
+        if rule.confidence not in (None, metric.confidence or rule.confidence) and metric.spread is None:
+            return f"how sure {metric.metric} is was measured at a confidence of {metric.confidence} only"
     if gate.slices is not None and evaluation.labelled:
         if not evaluation.slices:
             return f"slices were not measured {in_service}"
         if absent := set(gate.slices.by) - {one.by for one in evaluation.slices}:
             return f"slices by {', '.join(sorted(absent))} were not measured"
+        if any(_is_of_another_rule(one, gate.slices) for one in evaluation.slices):
+            return "slices were measured for another max_regression or confidence"
     latency = gate.latency
     slower = latency is not None and (latency.max_p50_worse, latency.max_p99_worse) != (None, None)
     if slower and (evaluation.latency is None or evaluation.latency.p50_ratio is None):
@@ -120,42 +130,62 @@ def why_stale(gate: Gate, evaluation: Evaluation, champion: Entry | None, *, mea
     return ""
 
 
+def _is_of_another_rule(of: MeasuredSlice, rule: SliceRule) -> bool:
+    """Whether a slice was measured for other numbers than the rule has, and its evidence cannot tell for others."""
+    allowed = rule.allows(of.metric) if of.by in rule.by else None
+    if allowed is None or of.standard_error is None or of.spread is not None:
+        return False
+    return (of.allowed, of.confidence) != (allowed, rule.confidence)
+
+
 def regression(rule: MetricRule, metric: MeasuredMetric) -> Outcome | None:
     """Return whether a metric is at most as much worse as the rule allows; None where nothing can be compared."""
     allowed, difference = rule.max_regression, metric.difference
+    if allowed is not None and difference is None and metric.undefined_by == "in_service":
+        return "holds"  # what is in service has no number at all, and this version has one
     if allowed is None or difference is None:
         return None
     if math.isnan(difference):
         return "misses"
     if rule.confidence is None:
         return "holds" if _at_least(difference, -allowed) else "misses"
-    low, high = bounds(metric, rule.confidence)
-    # Two versions that cannot differ hold also where nothing is allowed.
-    if low > -allowed or (low == difference and _at_least(difference, -allowed)):
+    return verdict(difference, bounds(metric, rule.confidence), allowed)
+
+
+def verdict(difference: float, bounds: tuple[float, float], max_regression: float) -> Outcome:
+    """Judge a difference by its one-sided bounds: a test of non-inferiority, in the metric's own unit.
+
+    It holds where the lower bound is above ``-max_regression``, and misses where the upper one is below. Two versions
+    that are measured the same, and cannot differ, hold also where nothing is allowed.
+    """
+    low, high = bounds
+    if low > -max_regression or (low == difference and _at_least(difference, -max_regression)):
         return "holds"
-    return "misses" if high < -allowed else "unknown"
+    return "misses" if high < -max_regression else "unknown"
 
 
 def bounds(of: MeasuredMetric | MeasuredSlice, confidence: float) -> tuple[float, float]:
     """Return one-sided bounds of a difference at a confidence: those that the check would have had for it.
 
-    Evidence of earlier versions keeps a standard error alone; at another confidence than it was measured for, its
-    bounds are those of a normal distribution, which are narrower where few rows carry a result.
+    Infinite where that cannot be told: too few rows carry it, or the evidence is of an earlier version, which kept
+    the bounds at one confidence only.
     """
-    if of.difference is None or of.standard_error is None or of.low is None or of.high is None:
+    if of.difference is None or of.low is None or of.high is None:
         return -math.inf, math.inf
     if of.confidence == confidence:
         return of.low, of.high
-    if of.spread is not None:
-        below, above = of.spread.bounds(confidence)
-        return of.difference - below, of.difference + above
-    reach = NormalDist().inv_cdf(confidence) * of.standard_error
-    return of.difference - reach, of.difference + reach
+    if of.spread is None:
+        return -math.inf, math.inf
+    below, above = of.spread.bounds(confidence)
+    return of.difference - below, of.difference + above
 
 
 @dataclass(frozen=True)
 class JudgedSlice:
-    """One slice and metric, and whether it holds after correction for many; None where it has too few rows."""
+    """One slice and metric, and whether it holds after correction for many; None where it has too few rows.
+
+    Unknown where it has no number.
+    """
 
     of: MeasuredSlice
     allowed: float
@@ -169,15 +199,16 @@ def judged_slices(rule: SliceRule, evaluation: Evaluation) -> list[JudgedSlice]:
         for one in evaluation.slices
         if one.by in rule.by and (allowed := rule.allows(one.metric)) is not None
     ]
-    large = [(one, allowed) for one, allowed in listed if one.rows >= rule.min_rows and one.difference is not None]
-    missing = improbable([_p_value(*one) for one in large], rule.confidence)
-    judged = {id(one): number in missing for number, (one, _) in enumerate(large)}
+    large = [one for one in listed if one[0].rows >= rule.min_rows and one[0].difference is not None]
+    missing = {id(large[place][0]) for place in improbable([_p_value(*one) for one in large], rule.confidence)}
 
     def outcome(one: MeasuredSlice, allowed: float) -> Outcome | None:
-        if id(one) not in judged:
+        if one.rows < rule.min_rows:
             return None
-        if judged[id(one)]:
+        if id(one) in missing:
             return "misses"
+        if one.difference is None:
+            return "holds" if one.undefined_by == "in_service" else "unknown"
         return "holds" if bounds(one, rule.confidence)[0] > -allowed else "unknown"
 
     return [JudgedSlice(one, allowed, outcome(one, allowed)) for one, allowed in listed]
@@ -206,11 +237,7 @@ def _p_value(of: MeasuredSlice, allowed: float) -> float:
         return of.p_value
     if of.difference is None or math.isnan(of.difference):
         return 0.0
-    if of.spread is not None:
-        return of.spread.p_value(-(of.difference + allowed))
-    if not of.standard_error:
-        return 1.0 if _at_least(of.difference, -allowed) else 0.0
-    return NormalDist().cdf((of.difference + allowed) / of.standard_error)
+    return 1.0 if of.spread is None else of.spread.p_value(-(of.difference + allowed))
 
 
 def _answered(evaluation: Evaluation) -> Finding:
@@ -249,6 +276,9 @@ def _without_labels(gate: Gate) -> Finding:
 def _metric(gate: Gate, rule: MetricRule, metric: MeasuredMetric, evaluation: Evaluation) -> Finding:
     what = f"measured {metric.metric}"
     value = metric.proposed
+    if value is None and metric.undefined_by == "proposed":
+        detail = f"{metric.metric} has no number, by what this version answers: {metric.why}"
+        return Finding(what=what, passed=False, detail=detail)
     if value is None:
         stops = rule.confidence is not None and gate.on_unknown == "stop"
         claim = "" if stops else "; READY judged the number that training logged"
@@ -268,7 +298,7 @@ def _metric(gate: Gate, rule: MetricRule, metric: MeasuredMetric, evaluation: Ev
         in_service = f"version {evaluation.champion.version} in service"
         match regression(rule, metric):
             case "holds":
-                notes.append(compared(metric, rule.confidence))
+                notes.append(metric.why if metric.difference is None else compared(metric, rule.confidence))
             case "misses":
                 how_much = compared(metric, rule.confidence)
                 misses.append(f"more than {rule.max_regression:g} worse than {in_service}: {how_much}")
@@ -323,11 +353,17 @@ def _claim(metric: MeasuredMetric, tolerance: float) -> Iterator[Finding]:
     error = metric.proposed_error or 0.0
     apart = abs(claimed - value)
     said = f"training logged {claimed:.4g}, measured here {value:.4g} ± {error:.2g}"
-    # A comparison with NaN never holds: a claim or a measurement that is none is another number.
-    as_claimed = apart <= tolerance or apart <= CLAIM_ERRORS * error
-    if not as_claimed:
+    passed = as_claimed(claimed, value, error, tolerance)
+    if not passed:
         said += f": {apart:.2g} apart, more than {CLAIM_ERRORS} standard errors and the tolerance of {tolerance:g}"
-    yield Finding(what=f"claimed {metric.metric}", passed=as_claimed, detail=said)
+    yield Finding(what=f"claimed {metric.metric}", passed=passed, detail=said)
+
+
+def as_claimed(claimed: float, measured: float, error: float, tolerance: float) -> bool:
+    """Whether a number of training is the measured one, whose standard error is ``error``."""
+    apart = abs(claimed - measured)
+    # A comparison with NaN never holds: a claim or a measurement that is none is another number.
+    return apart <= tolerance or apart <= CLAIM_ERRORS * error
 
 
 def _slices(gate: Gate, evaluation: Evaluation) -> Iterator[Finding]:
@@ -358,17 +394,22 @@ def _slices(gate: Gate, evaluation: Evaluation) -> Iterator[Finding]:
     elif not bad:
         said = f"{count} slices by {', '.join(rule.by)}: none is shown to be worse than allowed"
         too_small = f"; {len(small)} have fewer than {rule.min_rows} rows and are not judged" if small else ""
-        yield Finding(what="slices", passed=True, detail=said + too_small)
+        empty = [one for one in unknown if one.of.difference is None]
+        none = (
+            f"; {len(empty)} cannot be told: {empty[0].of.by} = {empty[0].of.value}: {_slice(empty[0])}"
+            if empty
+            else ""
+        )
+        yield Finding(what="slices", passed=True, detail=said + too_small + none)
 
 
 def _slice(one: JudgedSlice) -> str:
     of = one.of
-    if of.proposed is None or of.in_service is None:
-        return f"{of.metric} was not measured"
-    worse = of.in_service - of.proposed if of.difference is None else -of.difference
+    if of.proposed is None or of.in_service is None or of.difference is None:
+        return f"{of.metric} has no number" + (f": {of.why}" if of.why else "")
     return (
-        f"{of.metric} {of.in_service:.4g} in service, {of.proposed:.4g} proposed: {worse:.4g} worse on {of.rows:,} "
-        f"rows, allowed is {one.allowed:g}"
+        f"{of.metric} {of.in_service:.4g} in service, {of.proposed:.4g} proposed: {-of.difference:.4g} worse on "
+        f"{of.rows:,} rows, allowed is {one.allowed:g}"
     )
 
 

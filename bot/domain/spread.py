@@ -28,8 +28,8 @@ _MOST_STEPS = 1000
 class Spread:
     """How an estimate spreads: its standard ``error``, ``skew`` and effective ``degrees`` of freedom.
 
-    ``step`` is how much one row more can change it: of decisions the most that is possible, else the most that any
-    row was seen to.
+    ``step`` is how much one row more can change it: the most that is possible, or where there is no most, as of a
+    loss of numbers, the most that any row was seen to.
     """
 
     error: float
@@ -53,9 +53,9 @@ class Spread:
         if self.too_few:
             return 1.0
         away = above - self.step * 0.5
-        if not self._spread:
+        if not self.with_unseen:
             return 0.0 if away > 0 else 1.0
-        t = away / self._spread
+        t = away / self.with_unseen
         a = -self.skew if abs(self.skew) >= STRAIGHT else STRAIGHT
         straight = t + a * t**2 / 3 + a**2 * t**3 / 27 + a / 6
         return min(t_above(min(t, straight), self.degrees) / KEPT, 1.0)
@@ -66,7 +66,8 @@ class Spread:
         return Spread(self.error / root, self.skew / root, self.degrees * times, self.step / times)
 
     @property
-    def _spread(self) -> float:
+    def with_unseen(self) -> float:
+        """The standard error with that of rows that were not seen: what looks perfect may still be wrong."""
         return math.sqrt(self.error**2 + PSEUDO_ROWS * self.step**2)
 
     def _reach(self, skew: float, confidence: float) -> float:
@@ -80,7 +81,7 @@ class Spread:
         x = t_quantile(1 - KEPT * (1 - confidence), self.degrees)
         a = skew if abs(skew) >= STRAIGHT else STRAIGHT
         bent = 3 / a * (math.cbrt(1 + a * (x - a / 6)) - 1)
-        return max(x, bent) * self._spread + self.step * 0.5
+        return max(x, bent) * self.with_unseen + self.step * 0.5
 
 
 def t_above(t: float, degrees: float) -> float:

@@ -168,6 +168,9 @@ def collect(answered: Iterable[Answered], *, rows: int, output: str) -> Collecte
             if said := each.errors.get(who):
                 why.setdefault(who, said)
         seconds += sum(each.seconds.values())
+    if WHO[1] in refused and refused[WHO[1]].all():
+        said = why.get(WHO[1], "it refused them")
+        raise InvalidInput(f"it has no usable answer to any of the {rows:,} rows: {said}", key=WHO[1])
     return Collected(
         rows=rows,
         labels=labels.values() if has_labels else None,

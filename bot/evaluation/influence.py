@@ -6,6 +6,7 @@ be on all rows that could have been drawn; so their sum of squares is its varian
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,6 +41,26 @@ def roc_auc(positive: Mask, scores: NDArray[np.generic]) -> tuple[float, Floats]
         so, share = positive[part], psi[part]
         psi[part] = np.where(so, (share - value) / _but_one(len(of)), (share - value) / _but_one(len(others)))
     return value, psi
+
+
+def step_of_roc_auc(positives: int, others: int) -> float:
+    """Return the most that one row can change the area: a row of the rarer class that goes from first to last."""
+    return 1 / min(positives, others)
+
+
+def step_of_roc_auc_of_many(rows: NDArray[np.intp]) -> float:
+    """Return the same of the mean over classes that have so many rows: a row counts once for each of them."""
+    of_others = 1 / (rows.sum() - rows)
+    return float((1 / rows + of_others.sum() - of_others).max() / len(rows))
+
+
+def step_of_average_precision(positives: int, _: int) -> float:
+    """Return the most that one row can change it: a row that goes to the top lessens the precision at each positive.
+
+    At the k-th positive by no more than 1 / (k + 1), and a positive that goes to the end by less: together no more
+    than the harmonic number of the positives, which is below 1 + ln.
+    """
+    return (1 + math.log(positives)) / positives
 
 
 def average_precision(positive: Mask, scores: NDArray[np.generic]) -> tuple[float, Floats]:

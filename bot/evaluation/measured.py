@@ -121,7 +121,8 @@ def _metric(collected: Collected, one: Measure, *, seed: str, claimed: float | N
     outcome, needed, why = None, None, found.why
     if found.difference is not None and rule.max_regression is not None and rule.confidence is not None:
         verdict = non_inferior(found, rule.max_regression, rule.confidence)
-        outcome, needed, why = verdict.outcome, verdict.rows_needed, why or verdict.why
+        outcome, needed = verdict.outcome, verdict.rows_needed
+        why = "; ".join(said for said in (why, verdict.why) if said)
     return MeasuredMetric(
         **common,
         measure=measure.name,
@@ -136,7 +137,7 @@ def _metric(collected: Collected, one: Measure, *, seed: str, claimed: float | N
     )
 
 
-def _kept(found: Difference) -> dict[str, float | None]:
+def _kept(found: Difference) -> dict[str, Any]:
     """Return what a metric and a slice keep of a comparison, by the names of their fields."""
     spread = found.spread if found.difference is not None else None
     return {
@@ -150,6 +151,7 @@ def _kept(found: Difference) -> dict[str, float | None]:
         "skew": spread.skew if spread else None,
         "degrees": spread.degrees if spread else None,
         "step": spread.step if spread else None,
+        "undefined_by": found.undefined_by,
     }
 
 
@@ -232,6 +234,7 @@ def _slice(by: str, value: str, name: str, rows: int, found: Difference, allowed
         **_kept(found),
         allowed=allowed,
         p_value=p_value,
+        why=found.why,
     )
 
 

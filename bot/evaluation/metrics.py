@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from typing import Any
@@ -39,6 +39,10 @@ class Undefined(ValueError):
     """These rows have no such number: says why, in words for a reader."""
 
 
+class UndefinedByLabels(Undefined):
+    """The labels of these rows give no such number, whatever a version answers."""
+
+
 class UnknownMetric(ValueError):
     """No metric has this name: says which one may be meant."""
 
@@ -47,9 +51,9 @@ class UnknownMetric(ValueError):
 class Sample:
     """One metric of one version: its ``value``, and the ``influence`` of each unit on it.
 
-    A unit is a row, and for a ranking a query. ``groups`` names the group that each unit belongs to. ``step`` is how
-    much one row can change a metric of decisions, and 0 for one that is continuous. ``rarest`` is the number of rows
-    of the rarer class, where a metric compares classes.
+    A unit is a row, and for a ranking a query. ``groups`` names the group that each unit belongs to. ``step`` is the
+    most that one row can change the metric, and 0 where there is no most, as of a loss of numbers. ``rarest`` is the
+    number of rows of the rarer class, where a metric compares classes.
     """
 
     value: float
@@ -192,12 +196,14 @@ def _finite(values: Array, what: str, start: int = 0) -> Floats:
     try:
         numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise Undefined(f"the {what} are not numbers") from error
+        kind = Undefined if what == "answers" else UndefinedByLabels
+        raise kind(f"the {what} are not numbers") from error
     if not np.isfinite(numbers).all():
         wrong = ~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)
         count, first = int(wrong.sum()), start + int(wrong.argmax())
         are = "is" if count == 1 else "are"
-        raise Undefined(f"{count} of the {what} {are} not finite, first of row {first}")
+        kind = Undefined if what == "answers" else UndefinedByLabels
+        raise kind(f"{count} of the {what} {are} not finite, first of row {first}")
     return numbers
 
 
@@ -212,7 +218,7 @@ def _number_labels(rows: Rows) -> Array:
     labels = _flat(rows.labels)
     _see_that_all_are_finite(labels, "labels")
     if labels.ndim != 1:
-        raise Undefined("a row has several labels, and this metric takes one")
+        raise UndefinedByLabels("a row has several labels, and this metric takes one")
     return labels
 
 
@@ -261,7 +267,7 @@ def _positive(rows: Rows) -> Mask:
         if len(classes) > 2:
             raise Undefined(f"there are {len(classes)} classes, and an answer is one number")
         if len(classes) < 2:
-            raise Undefined(f"every label is {_shown(classes[0])}")
+            raise UndefinedByLabels(f"every label is {_shown(classes[0])}")
         one = classes[-1]
     found = np.empty(labels.shape, np.bool_)
     for part in parts(labels):
@@ -366,10 +372,10 @@ def _decided(
 ) -> Sample:
     labels = _text(_flat(rows.labels))
     if labels.ndim != 1:
-        raise Undefined("a row has several labels, and this metric takes one")
+        raise UndefinedByLabels("a row has several labels, and this metric takes one")
     classes = _classes(rows)
     if len(classes) > _MOST_CLASSES:
-        raise Undefined(f"there are {len(classes)} classes, more than {_MOST_CLASSES}")
+        raise UndefinedByLabels(f"there are {len(classes)} classes, more than {_MOST_CLASSES}")
     width, kind = len(classes) + 1, np.min_scalar_type(len(classes))
     of_label, of_decision = np.empty(len(labels), kind), np.empty(len(labels), kind)
     counts = np.zeros((len(classes), width))
@@ -446,8 +452,11 @@ def _f1(counts: Floats, average: Average, classes: list[str]) -> Decided:
 def _see_that_none_is_zero(rows: Floats, counts: Floats, average: Average, classes: list[str], why: str) -> None:
     # Some rows of a set may be of some of its classes only.
     asked = [1] if average == "binary" else np.flatnonzero(counts.sum(axis=1))
-    if empty := [classes[one] for one in asked if not rows[one]]:
-        raise Undefined(f"no row {why.format(empty[0])}")
+    for one in asked:
+        if not rows[one]:
+            # Where no row is of the class, no answer would give a number.
+            kind = Undefined if counts[one].any() else UndefinedByLabels
+            raise kind(f"no row {why.format(classes[one])}")
 
 
 _DECIDED: dict[str, tuple[str, Callable[[Floats, Average, list[str]], Decided]]] = {
@@ -466,7 +475,7 @@ def _scored(rows: Rows) -> tuple[Mask, Array]:
     """Return which rows are positive and their scores; a missing answer is ranked as wrongly as can be."""
     positive = _positive(rows)
     if not 0 < int(positive.sum()) < len(positive):
-        raise Undefined("all labels are the same, and this metric compares rows of two classes")
+        raise UndefinedByLabels("all labels are the same, and this metric compares rows of two classes")
     answers, refused = _flat(rows.answers), rows.refused
     if answers.ndim == 2 and answers.shape[1] == 2:
         answers = answers[:, 1]
@@ -495,13 +504,20 @@ def _roc_auc(rows: Rows) -> Sample:
     answers = _flat(rows.answers)
     if answers.ndim == 2 and answers.shape[1] > 2:
         return _roc_auc_of_many(rows)
-    return _of_classes(influence.roc_auc, rows)
+    return _of_classes(influence.roc_auc, influence.step_of_roc_auc, rows)
 
 
-def _of_classes(compute: Callable[[Mask, Array], tuple[float, Floats]], rows: Rows) -> Sample:
+def _of_classes(
+    compute: Callable[[Mask, Array], tuple[float, Floats]], step: Callable[[int, int], float], rows: Rows
+) -> Sample:
     positive, scores = _scored(rows)
     count = int(positive.sum())
-    return Sample(*compute(positive, scores), groups=rows.groups, rarest=min(count, len(positive) - count))
+    others = len(positive) - count
+    return Sample(*compute(positive, scores), step(count, others), rows.groups, rarest=min(count, others))
+
+
+def _average_precision(rows: Rows) -> Sample:
+    return _of_classes(influence.average_precision, influence.step_of_average_precision, rows)
 
 
 def _roc_auc_of_many(rows: Rows) -> Sample:
@@ -513,7 +529,9 @@ def _roc_auc_of_many(rows: Rows) -> Sample:
     labels = _probability_labels(rows, columns)
     there = np.bincount(labels, minlength=columns)
     if (there == 0).any():
-        raise Undefined(f"no row has the label {int((there == 0).argmax())}, and this metric compares all classes")
+        raise UndefinedByLabels(
+            f"no row has the label {int((there == 0).argmax())}, and this metric compares all classes"
+        )
     values, whole = [], room((len(shares),), np.float64)
     for one in range(columns):
         value, psi = influence.roc_auc(labels == one, shares[:, one])
@@ -522,7 +540,8 @@ def _roc_auc_of_many(rows: Rows) -> Sample:
             whole[part] += psi[part]
     for part in parts(whole):
         whole[part] /= columns
-    return Sample(float(np.mean(values)), whole, groups=rows.groups, rarest=int(there.min()))
+    step = influence.step_of_roc_auc_of_many(there)
+    return Sample(float(np.mean(values)), whole, step, rows.groups, rarest=int(there.min()))
 
 
 def _mean_of(
@@ -574,6 +593,14 @@ def _brier(classes: NDArray[Any], shares: Array) -> Floats:
     return scores / 2 if shares.shape[1] == 2 else scores
 
 
+def _mean_brier(rows: Rows) -> Sample:
+    """Return the mean; the score of a row is at most 1, and of several classes at most 2."""
+    found = _mean_of(_brier, _read_classes, _probabilities, rows)
+    answers = _flat(rows.answers)
+    most = 2.0 if answers.ndim > 1 and answers.shape[1] > 2 else 1.0
+    return replace(found, step=most / len(answers))
+
+
 def _quantile_loss(share: float, labels: Floats, numbers: Floats) -> Floats:
     return np.maximum(share * (labels - numbers), (share - 1) * (labels - numbers))
 
@@ -597,15 +624,15 @@ def _of_numbers(compute: Callable[[Array, Array], tuple[float, Floats]], rows: R
 def _r2(rows: Rows) -> Sample:
     labels, _ = _numbers(rows)
     if len(labels) and all((labels[part] == labels[0]).all() for part in parts(labels)):
-        raise Undefined("all labels are the same, and this metric divides by how they vary")
+        raise UndefinedByLabels("all labels are the same, and this metric divides by how they vary")
     return _of_numbers(influence.coefficient_of_determination, rows)
 
 
 _KNOWN: dict[str, tuple[bool, str, Callable[[Rows], Sample]]] = {
     "roc_auc": (True, DELONG, _roc_auc),
-    "average_precision": (True, LINEAR, partial(_of_classes, influence.average_precision)),
+    "average_precision": (True, LINEAR, _average_precision),
     "log_loss": (False, PAIRED, _log_loss),
-    "brier": (False, PAIRED, partial(_mean_of, _brier, _read_classes, _probabilities)),
+    "brier": (False, PAIRED, _mean_brier),
     "mae": (False, PAIRED, partial(_mean_of, _absolute, _read_numbers, _number_answers)),
     "mse": (False, PAIRED, partial(_mean_of, _squared, _read_numbers, _number_answers)),
     "mape": (False, PAIRED, partial(_mean_of, _relative, _read_numbers, _number_answers)),
@@ -625,17 +652,17 @@ def _ndcg(rows: Rows, *, k: int | None) -> Sample:
     if relevance.shape != scores.shape:
         raise Undefined(f"labels of the shape {list(relevance.shape[1:])}, answers of {list(scores.shape[1:])}")
     if (least := min(relevance[part].min() for part in parts(relevance))) < 0:
-        raise Undefined(f"a label is {least:g}, and relevance is 0 or more")
+        raise UndefinedByLabels(f"a label is {least:g}, and relevance is 0 or more")
     if relevance.ndim == 2:
         groups, gains = rows.groups, np.empty(len(relevance))
         for part in parts(relevance, scores):
             gains[part] = ndcg(_wide(relevance[part]), _wide(scores[part]), k)
     else:
         if rows.groups is None:
-            raise Undefined("the set has no groups, which say what rows belong to one query")
+            raise UndefinedByLabels("the set has no groups, which say what rows belong to one query")
         gains, groups = _by_query(relevance, scores, rows.groups, k), None
     value = float(gains.mean())
-    return Sample(value, (gains - value) / len(gains), groups=groups)
+    return Sample(value, (gains - value) / len(gains), 1 / len(gains), groups)
 
 
 def _wide(values: Array) -> Floats:

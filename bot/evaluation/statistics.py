@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.domain.evaluation import Outcome
+from bot.domain.evaluation import Outcome, UndefinedBy
+from bot.domain.measured import verdict
 from bot.domain.spread import FEWEST, Spread
-from bot.evaluation.metrics import Metric, Rows, Sample, Undefined
+from bot.evaluation.metrics import Metric, Rows, Sample, Undefined, UndefinedByLabels
 from bot.evaluation.room import groups_of, kept, parts
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-Name = TypeVar("Name")
 
 POWER = 0.8
 """The share of samples of `rows_needed` rows that would tell, if the versions are as alike as they may be."""
@@ -37,26 +37,34 @@ BLOCKS = (40, 100)
 _MOST_ROWS = 10**12
 
 
+def _in_parts(influence: Floats) -> Iterable[slice]:
+    return parts(influence) if influence.ndim == 1 else [slice(None)]
+
+
 def moments(influence: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Return standard error, skewness, effective degrees of freedom, and the largest of influences, by the last axis.
 
     The degrees are those of a variance whose terms have these fourth moments (Satterthwaite's rule with the kurtosis
     that was seen): about the number of rows where influences are like normal ones, and few where a few carry all.
     """
-    units = influence.shape[-1]
-    second, third, fourth, largest = (np.zeros(influence.shape[:-1]) for _ in range(4))
-    for part in parts(influence) if influence.ndim == 1 else [slice(None)]:
+    units, largest = influence.shape[-1], np.zeros(influence.shape[:-1])
+    for part in _in_parts(influence):
         some = influence[..., part]
+        largest = np.maximum(largest, np.maximum(some.max(axis=-1, initial=0.0), -some.min(axis=-1, initial=0.0)))
+    # In units of the largest one, so that fourth powers neither overflow nor vanish.
+    unit = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+    second, third, fourth = (np.zeros(influence.shape[:-1]) for _ in range(3))
+    for part in _in_parts(influence):
+        some = influence[..., part] / unit[..., None]
         second = second + np.einsum("...i,...i->...", some, some)
         third = third + np.einsum("...i,...i,...i->...", some, some, some)
         fourth = fourth + np.einsum("...i,...i,...i,...i->...", some, some, some, some)
-        largest = np.maximum(largest, np.maximum(some.max(axis=-1, initial=0.0), -some.min(axis=-1, initial=0.0)))
     most = max(units - 1.0, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         skew = np.where(second > 0, third / second**1.5, 0.0)
         excess = fourth / second**2 - 1 / units
         degrees = np.where((second > 0) & (excess > 2 / max(units, 1)), 2 / excess, most)
-    return np.sqrt(second * units / max(most, 1.0)), skew, np.minimum(degrees, most), largest
+    return unit * np.sqrt(second * units / max(most, 1.0)), skew, np.minimum(degrees, most), largest
 
 
 @dataclass(frozen=True)
@@ -64,8 +72,9 @@ class Difference:
     """One metric of both versions on the same rows.
 
     ``proposed`` and ``in_service`` are in the metric's own unit. ``difference`` is positive where the proposed one is
-    better, whatever the metric's direction is. ``why`` says why there is no number; then all of them are None. Of one
-    version alone, ``in_service`` and ``difference`` are None, and ``spread`` is that of the version.
+    better, whatever the metric's direction is. ``why`` says why there is no number of one of them, and
+    ``undefined_by`` whose answers give none. Of one version alone, ``in_service`` and ``difference`` are None, and
+    ``spread`` is that of the version.
     """
 
     rows: int
@@ -77,6 +86,7 @@ class Difference:
     proposed_error: float | None = None
     confidence: float = 0.95
     why: str = ""
+    undefined_by: UndefinedBy | None = None
 
     @property
     def standard_error(self) -> float | None:
@@ -133,23 +143,6 @@ def compare(
     same of a team's own metric. ``classes`` are those of the set, where these are some of its rows. Nothing is
     raised: ``why`` of the result says what is missing.
     """
-    try:
-        return _compared(metric, labels, proposed, in_service, groups, refused, confidence, seed, classes)
-    except Undefined as error:
-        return Difference(rows=len(labels), confidence=confidence, why=str(error))
-
-
-def _compared(
-    metric: Metric,
-    labels: Array,
-    proposed: Array,
-    in_service: Array | None,
-    groups: Array | None,
-    refused: tuple[Mask | None, Mask | None],
-    confidence: float,
-    seed: str,
-    classes: Array | None,
-) -> Difference:
     without, without_in_service = refused
     if without is not None:
         both = (
@@ -166,47 +159,72 @@ def _compared(
             without_in_service = None if without_in_service is None else without_in_service[left]
     rows = len(labels)
     if not rows:
-        raise Undefined("no row counts: the set has none, or none was answered")
+        why = "no row counts: the set has none, or none was answered"
+        return Difference(rows, confidence=confidence, why=why, undefined_by="set")
     smallest = max((_least(one) for one in (proposed, in_service) if one is not None), default=0.0)
     first = Rows(labels, proposed, groups, without, classes, smallest)
     second = None if in_service is None else Rows(labels, in_service, groups, without_in_service, classes, smallest)
-    samples = [_sampled(metric, one, who, seed) for one, who in ((first, ""), (second, "in service: ")) if one]
-    ours, sign = samples[0], 1.0 if metric.higher_is_better else -1.0
-    own = _spread(ours.influence, ours)
-    if len(samples) == 1:
-        return Difference(
-            rows,
-            metric.method + ("" if groups is None else ", by groups"),
-            ours.value,
-            spread=own,
-            proposed_error=own.error,
-            confidence=confidence,
-        )
-    theirs = samples[1]
+    try:
+        ours = _sampled(metric, first, seed)
+    except Undefined as error:
+        by: UndefinedBy = "set" if isinstance(error, UndefinedByLabels) else "proposed"
+        theirs = _value(metric, second, seed)
+        return Difference(rows, in_service=theirs, confidence=confidence, why=str(error), undefined_by=by)
+    method, own = metric.method + ("" if groups is None else ", by groups"), _spread(ours.influence, ours)
+    alone = Difference(rows, method, ours.value, spread=own, proposed_error=own.with_unseen, confidence=confidence)
+    if second is None:
+        return alone
+    try:
+        other = _sampled(metric, second, seed)
+    except Undefined as error:
+        return _where_it_answered(metric, first, second, alone, error, seed)
+    sign = 1.0 if metric.higher_is_better else -1.0
     paired = ours.influence
-    for part in parts(paired, theirs.influence):
-        paired[part] = (paired[part] - theirs.influence[part]) * sign
-    return Difference(
-        rows,
-        metric.method + ("" if groups is None else ", by groups"),
-        ours.value,
-        theirs.value,
-        sign * (ours.value - theirs.value),
-        _spread(paired, ours, theirs),
-        own.error,
-        confidence,
-    )
+    for part in parts(paired, other.influence):
+        paired[part] = (paired[part] - other.influence[part]) * sign
+    difference = sign * (ours.value - other.value)
+    return replace(alone, in_service=other.value, difference=difference, spread=_spread(paired, ours, other))
+
+
+def _where_it_answered(
+    metric: Metric, first: Rows, second: Rows, alone: Difference, error: Undefined, seed: str
+) -> Difference:
+    """Compare on the rows that the version in service answered, where it has no number of all rows.
+
+    On the others it is as bad as can be, so what holds on these holds on all.
+    """
+    if second.refused is not None and second.refused.any():
+        left = ~second.refused
+        found = compare(
+            metric,
+            kept(first.labels, left),
+            kept(first.answers, left),
+            kept(second.answers, left),
+            groups=None if first.groups is None else kept(first.groups, left),
+            refused=(None if first.refused is None else first.refused[left], None),
+            confidence=alone.confidence,
+            seed=seed,
+            classes=first.classes,
+        )
+        if found.difference is not None:
+            why = f"in service: {error}; the difference is of the {found.rows:,} rows that it answered"
+            return replace(found, proposed=alone.proposed, proposed_error=alone.proposed_error, why=why)
+    return replace(alone, spread=None, why=f"in service: {error}", undefined_by="in_service")
 
 
 def _least(answers: Array) -> float:
     return float(np.finfo(answers.dtype if answers.dtype.kind == "f" else np.float64).eps)
 
 
-def _sampled(metric: Metric, rows: Rows, who: str, seed: str) -> Sample:
+def _sampled(metric: Metric, rows: Rows, seed: str) -> Sample:
+    return metric.compute(rows) if metric.compute is not None else _left_out(metric, rows, seed)
+
+
+def _value(metric: Metric, rows: Rows | None, seed: str) -> float | None:
     try:
-        return metric.compute(rows) if metric.compute is not None else _left_out(metric, rows, seed)
-    except Undefined as error:
-        raise Undefined(f"{who}{error}") from error
+        return None if rows is None else _sampled(metric, rows, seed).value
+    except Undefined:
+        return None
 
 
 def _spread(influence: Floats, *samples: Sample) -> Spread:
@@ -219,7 +237,7 @@ def _spread(influence: Floats, *samples: Sample) -> Spread:
         influence, step = summed, step * int(sizes.max())
     error, skew, degrees, largest = (float(one) for one in moments(influence))
     if step:
-        # Of decisions most rows change nothing: the step, and not those few, says what may still come.
+        # Most rows may change nothing: the most that is possible, and not those few, says what may still come.
         degrees = max(len(influence) - 1.0, 0.0)
     step = step or largest
     return Spread(error, skew, min([degrees, *(one.rarest - 1.0 for one in samples if one.rarest is not None)]), step)
@@ -241,7 +259,7 @@ def _left_out(metric: Metric, rows: Rows, seed: str) -> Sample:
     units = int(codes.max()) + 1
     blocks = min(max(math.isqrt(units), BLOCKS[0]), BLOCKS[1], units)
     if blocks <= FEWEST:
-        raise Undefined(f"{metric.name} needs more than {FEWEST:g} rows or groups to tell how sure it is")
+        raise UndefinedByLabels(f"{metric.name} needs more than {FEWEST:g} rows or groups to tell how sure it is")
     shuffled = np.random.default_rng(_number(seed)).permutation(units) % blocks
     of_row = shuffled[codes]
     without = np.array([_one(metric, labels[of_row != block], answers[of_row != block]) for block in range(blocks)])
@@ -261,24 +279,24 @@ def _number(seed: str) -> int:
 
 
 def non_inferior(difference: Difference, max_regression: float, confidence: float) -> Verdict:
-    """Say whether the proposed version is at most ``max_regression`` worse, in the metric's own unit.
-
-    It holds where the one-sided lower bound at ``confidence`` is above ``-max_regression``. It misses where the upper
-    bound is below. Two versions that are measured the same, and cannot differ, hold also where nothing is allowed.
-    """
-    if difference.why or difference.difference is None or difference.spread is None:
+    """Say whether the proposed version is at most ``max_regression`` worse, and where that is unknown, why."""
+    if difference.difference is None or difference.spread is None:
         return Verdict("unknown", why=difference.why or "no version is in service to compare with")
     found, spread = difference.difference, difference.spread
     if spread.too_few:
         return Verdict("unknown", _more(difference.rows, spread), f"{_few(spread)} carry the difference")
     below, above = spread.bounds(confidence)
-    if found - below > -max_regression or (found + max_regression >= 0 and below == 0):
-        return Verdict("holds")
-    if found + above < -max_regression:
-        return Verdict("misses")
+    outcome = verdict(found, (found - below, found + above), max_regression)
+    if outcome != "unknown":
+        return Verdict(outcome)
     needed = rows_needed(difference, max_regression, confidence)
-    why = "" if needed else "no number of rows shows that it holds, if the difference is as it was measured"
-    return Verdict("unknown", needed, why)
+    return Verdict("unknown", needed, "" if needed else _no_number_of_rows(found, max_regression))
+
+
+def _no_number_of_rows(found: float, max_regression: float) -> str:
+    if found + max_regression > 0:
+        return "nobody can say how many rows would do, while the difference may be chance"
+    return "no number of rows shows that it holds, if the difference is as it was measured"
 
 
 def _few(spread: Spread) -> str:
@@ -318,25 +336,3 @@ def rows_needed(difference: Difference, max_regression: float, confidence: float
 def _is_enough(spread: Spread, room: float, confidence: float) -> bool:
     """Whether a lower bound of this spread leaves the room, four times in five."""
     return not spread.too_few and spread.bounds(confidence)[0] + _POWER_REACH * spread.error < room
-
-
-def p_worse(difference: Difference, max_regression: float) -> float:
-    """Return the p-value of being at most ``max_regression`` worse: small where that is hard to believe."""
-    if difference.difference is None or difference.spread is None:
-        return 1.0
-    return difference.spread.p_value(-max_regression - difference.difference)
-
-
-def holm(p_values: Mapping[Name, float], confidence: float) -> frozenset[Name]:
-    """Return those whose hypothesis is rejected, so that the chance of one wrong among all is 1 - ``confidence``.
-
-    Holm (1979): the smallest p-value is held to the level divided by all, the next to the level divided by the rest,
-    until one is not small enough. The tests may depend on each other in any way, as slices and metrics do.
-    """
-    ordered: Sequence[tuple[Name, float]] = sorted(p_values.items(), key=lambda one: (math.isnan(one[1]), one[1]))
-    found: list[Name] = []
-    for place, (name, p_value) in enumerate(ordered):
-        if not p_value <= (1 - confidence) / (len(ordered) - place):
-            break
-        found.append(name)
-    return frozenset(found)

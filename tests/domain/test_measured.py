@@ -20,6 +20,7 @@ from bot.domain.evaluation import (
 )
 from bot.domain.gate import Gate
 from bot.domain.measured import against, findings, improbable, judged_slices, rule_text, why_stale, worst_first
+from bot.domain.spread import Spread
 
 CHAMPION = Entry(version=7, digest=f"sha256:{'7' * 64}", run="run7")
 OTHER = Entry(version=8, digest=f"sha256:{'8' * 64}", run="run8")
@@ -122,7 +123,48 @@ def test_without_a_confidence_the_numbers_themselves_decide_and_an_unknown_metri
     said = "not measured: no metric is known as 'kpi'; READY judged the number that training logged"
     assert [f.detail for f in found if f.what == "measured accuracy"] == [said]
     assert all(finding.passed for finding in found)
-    assert problems(gate(), evaluation(accuracy(proposed=None, why=""))) == {} and not evaluation().metric("f1")
+    assert not evaluation().metric("f1")
+
+
+def lacking(by: str | None, **more: Any) -> MeasuredMetric:
+    nothing = dict.fromkeys(("difference", "low", "high", "standard_error"))
+    return accuracy(**{**nothing, "undefined_by": by, "why": "no row is decided for 1", **more})
+
+
+def test_a_version_whose_own_answers_give_no_number_stops() -> None:
+    mine = lacking("proposed", proposed=None)
+    for rules in (gate(), gate(on_unknown="pass"), gate(**SURE), gate(metrics={"accuracy": {"minimum": 0.9}})):
+        for champion in (CHAMPION, None):
+            found = problems(rules, evaluation(mine, champion=champion))
+            said = "accuracy has no number, by what this version answers: no row is decided for 1"
+            assert found == {"measured accuracy": said}
+
+
+def test_what_the_labels_do_not_give_stops_only_who_wants_to_be_sure() -> None:
+    nobodys = lacking("set", proposed=None, in_service=None)
+    assert not problems(gate(), evaluation(nobodys))
+    assert problems(gate(**SURE), evaluation(nobodys)) and not problems(
+        gate(**SURE, on_unknown="pass"), evaluation(nobodys)
+    )
+    assert not problems(gate(), evaluation(lacking(None, proposed=None))), "evidence of earlier versions"
+
+
+def test_what_is_in_service_and_has_no_number_is_no_bar_to_its_fix() -> None:
+    its = lacking("in_service", in_service=None)
+    for rules in (gate(), gate(**SURE)):
+        found = findings(rules, evaluation(its), tolerance=0.01)
+        assert all(finding.passed for finding in found)
+        assert found[-1].detail.endswith("; no row is decided for 1")
+        assert why_stale(rules, evaluation(its), CHAMPION, measured_by="way") == ""
+    low = gate(metrics={"accuracy": {"minimum": 0.99, "max_regression": 0.01, "confidence": 0.95}})
+    assert problems(low, evaluation(its)), "its own number is judged all the same"
+    then = evaluation(lacking("proposed", proposed=None))
+    now = against(evaluation(), OTHER, then)
+    assert (now.metrics[0].undefined_by, now.metrics[0].why) == ("in_service", "in service: no row is decided for 1")
+    assert not problems(gate(**SURE), now) and why_stale(gate(**SURE), now, OTHER, measured_by="way") == ""
+    better = against(evaluation(its), OTHER, evaluation())
+    assert (better.metrics[0].undefined_by, better.metrics[0].why) == (None, "")
+    assert math.isclose(better.metrics[0].difference or 0, 0, abs_tol=1e-9)
 
 
 def test_what_is_in_service_is_not_on_trial_but_nobody_is_sure_without_it() -> None:
@@ -170,6 +212,9 @@ def slice_of(value: str, difference: float | None, **more: Any) -> MeasuredSlice
         "high": (difference or 0) + 0.02,
         "confidence": 0.95,
         "standard_error": 0.012,
+        "skew": 0.0,
+        "degrees": 399.0,
+        "step": 0.0,
     }
     return MeasuredSlice(**{**values, **more})
 
@@ -228,6 +273,20 @@ def test_a_slice_with_few_rows_is_said_and_not_judged() -> None:
 def test_slices_that_cannot_be_judged_stop(more: dict[str, Any], measured: dict[str, Any], says: str) -> None:
     rule = {"slices": {**BY_REGION["slices"], **more}}
     assert says in problems(gate(**rule), evaluation(**measured))["slices"]
+
+
+@pytest.mark.parametrize(("by", "stops"), [("proposed", True), ("set", True), (None, True), ("in_service", False)])
+def test_a_slice_without_a_number_is_not_too_small(by: str | None, stops: bool) -> None:
+    empty = slice_of("north", None, undefined_by=by, why="all labels are the same", rows=1000)
+    slices = (empty, slice_of("south", 0.0), slice_of("west", -0.5, rows=12))
+    (said,) = (
+        f for f in findings(gate(**BY_REGION), evaluation(slices=slices), tolerance=0.01) if f.what == "slices"
+    )
+    assert said.passed and "1 have fewer than 200 rows" in said.detail
+    assert ("1 cannot be told: region = north: accuracy has no number: all labels are" in said.detail) is stops
+    strict = {"slices": {**BY_REGION["slices"], "on_unknown": "stop"}}
+    found = problems(gate(**strict), evaluation(slices=(empty, slice_of("south", 0.0, low=-0.02))))
+    assert ("all labels are the same" in found.get("slices", "")) is stops
 
 
 def test_only_slices_by_the_columns_of_the_rule_are_judged_and_counted() -> None:
@@ -398,8 +457,37 @@ def test_numbers_of_another_way_to_measure_are_stale() -> None:
     assert against(evaluation(), CHAMPION, None) == evaluation(), "the same champion: nothing to put beside"
 
 
-def test_another_confidence_is_judged_by_the_standard_error() -> None:
-    stricter = gate(metrics={"accuracy": {"max_regression": 0.01, "confidence": 0.9999}})
-    narrow = evaluation(accuracy(difference=0.0, low=-0.008, high=0.008, standard_error=0.005))
-    assert not problems(gate(**SURE), narrow)
-    assert "cannot be told" in problems(stricter, narrow)["measured accuracy"]
+def sure(confidence: float) -> Gate:
+    return gate(metrics={"accuracy": {"max_regression": 0.01, "confidence": confidence}})
+
+
+def test_another_confidence_is_judged_as_the_check_would_have() -> None:
+    """Of 40 rows no decision differs: nothing is certain of them, at any confidence."""
+    nothing = Spread(0.0, 0.0, 39.0, 1 / 40)
+    below, above = nothing.bounds(0.95)
+    kept = {"skew": 0.0, "degrees": 39.0, "step": 1 / 40, "standard_error": 0.0, "rows": 40}
+    measured = evaluation(accuracy(difference=0.0, low=-below, high=above, **kept))
+    assert why_stale(sure(0.99), measured, CHAMPION, measured_by="way") == ""
+    assert "cannot be told with 40 rows" in problems(sure(0.99), measured)["measured accuracy"]
+    lax = gate(metrics={"accuracy": {"max_regression": below * 1.01, "confidence": 0.95}})
+    assert not problems(lax, measured)
+    stricter = gate(metrics={"accuracy": {"max_regression": below * 1.01, "confidence": 0.99}})
+    assert problems(stricter, measured)
+
+
+def test_evidence_that_kept_the_bounds_at_one_confidence_only_is_stale_at_another() -> None:
+    old = evaluation(accuracy(difference=0.0, low=-0.008, high=0.008), slices=(slice_of("a", 0.0, **OLD),))
+    assert why_stale(sure(0.95), old, CHAMPION, measured_by="way") == ""
+    said = "how sure accuracy is was measured at a confidence of 0.95 only"
+    assert why_stale(sure(0.9999), old, CHAMPION, measured_by="way") == said
+    assert "cannot be told" in problems(sure(0.9999), old)["measured accuracy"]
+    for rule in ({"max_regression": 0.01}, {"max_regression": 0.03, "confidence": 0.99}):
+        of = gate(slices={"by": ["region"], **rule})
+        assert why_stale(of, old, CHAMPION, measured_by="way").startswith("slices were measured for another")
+    assert why_stale(gate(**BY_REGION), old, CHAMPION, measured_by="way") == ""
+    now = evaluation(slices=(slice_of("a", 0.0, allowed=0.5),))
+    assert why_stale(gate(**BY_REGION), now, CHAMPION, measured_by="way") == ""
+
+
+OLD = {"skew": None, "degrees": None, "step": None, "allowed": 0.03, "p_value": 0.9}
+"""What evidence of earlier versions has of a slice, and has not."""

@@ -195,6 +195,17 @@ def test_numbers_have_nearer_and_farther_and_a_price_for_each_unit() -> None:
     assert {one.row for one in moved.worst} == set(range(10))
 
 
+@pytest.mark.parametrize("refuses", [(), tuple(range(ROWS))])
+def test_a_version_in_service_that_answers_nothing_is_not_compared_with(refuses: tuple[int, ...]) -> None:
+    nothing = both(np.full(ROWS, np.nan))
+    with pytest.raises(InvalidInput, match=f"no usable answer to any of the {ROWS:,} rows") as found:
+        asked = {"proposed": answering(both(GOOD)), "in_service": answering(nothing, refuses=refuses)}
+        collect(ask(batches(), asked), rows=ROWS, output="p")
+    assert found.value.key == "in_service"
+    alone = collect(ask(batches(), {"proposed": answering(nothing)}), rows=ROWS, output="p")
+    assert alone.refusals.proposed == ROWS
+
+
 def test_a_ranking_changes_where_another_row_comes_first() -> None:
     groups, relevance = np.arange(ROWS) // 4, np.tile([3.0, 2.0, 1.0, 0.0], ROWS // 4)
     same, other = relevance.copy(), relevance.copy()

@@ -336,3 +336,36 @@ def test_log_loss_of_two_versions_has_one_least_probability() -> None:
     found = compare(metric("log_loss"), labels, coarse, fine)
     assert found.proposed == pytest.approx(found.in_service) and found.difference == pytest.approx(0, abs=1e-9)
     assert compare(metric("log_loss"), labels, fine, None).proposed == pytest.approx(sklearn.log_loss(labels, fine))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(["roc_auc", "average_precision", "brier", "ndcg", "accuracy"]))
+def test_no_row_moves_a_metric_by_more_than_its_step(seed: int, name: str) -> None:
+    rng = np.random.default_rng(seed)
+    rows = int(rng.integers(4, 40))
+    labels = rng.integers(0, 2, rows)
+    labels[:2] = (0, 1)
+    answers = np.round(np.clip(labels * rng.choice([0.2, 0.9]) + 0.3 * rng.random(rows), 0, 1), 1)
+    groups = np.arange(rows) // 3
+    compute = metric(name).compute
+    assert compute is not None
+    whole = compute(Rows(labels, answers, groups))
+    for row in range(rows):
+        for answer in (0.0, 1.0, -9.0, 9.0) if name != "brier" else (0.0, 1.0):
+            changed = np.concatenate([answers[:row], [answer], answers[row + 1 :]])
+            moved = abs(compute(Rows(labels, changed, groups)).value - whole.value)
+            assert moved <= whole.step + 1e-12
+
+
+def test_the_step_of_several_classes_is_of_the_rarest() -> None:
+    labels, answers = classes(np.random.default_rng(1), 200)
+    for name in ("roc_auc", "brier"):
+        compute = metric(name).compute
+        assert compute is not None
+        whole = compute(Rows(labels, answers))
+        for row in range(0, 200, 7):
+            for column in range(4):
+                changed = answers.copy()
+                changed[row] = np.eye(4)[column]
+                assert abs(compute(Rows(labels, changed)).value - whole.value) <= whole.step + 1e-12
+        assert whole.step < 0.1

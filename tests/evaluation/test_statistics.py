@@ -7,26 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from bot.domain.evaluation import Evaluation, MeasuredSlice
-from bot.domain.gate import SliceRule
-from bot.domain.measured import judged_slices
+from bot.domain.measured import improbable, verdict
 from bot.domain.spread import FEWEST, Spread
 from bot.evaluation.metrics import Metric, metric
 from bot.evaluation.statistics import (
     Difference,
     compare,
-    holm,
     moments,
     non_inferior,
-    p_worse,
     rows_needed,
 )
-from tests.simulations.arrays import reach, tail
 
 Array = NDArray[Any]
 
@@ -80,6 +75,11 @@ def test_the_variance_of_an_auc_is_that_of_delong() -> None:
     assert found.method == "DeLong"
 
 
+def p_worse(found: Difference, allowed: float = 0.0) -> float:
+    assert found.difference is not None and found.spread is not None
+    return found.spread.p_value(-allowed - found.difference)
+
+
 @pytest.mark.parametrize(("better", "worse"), [(0, 6), (3, 12), (10, 30), (40, 80), (5, 5)])
 def test_accuracy_agrees_with_the_exact_test_of_mcnemar(better: int, worse: int) -> None:
     rows = 500
@@ -89,7 +89,7 @@ def test_accuracy_agrees_with_the_exact_test_of_mcnemar(better: int, worse: int)
     proposed[better : better + worse] = 0
     found = compare(metric("accuracy"), labels, proposed, in_service)
     exact = stats.binomtest(better, better + worse, alternative="less").pvalue
-    ours = p_worse(found, 0.0)
+    ours = p_worse(found)
     assert exact * 0.5 < ours < max(exact * 4, 0.02), (exact, ours)
 
 
@@ -107,8 +107,15 @@ def exact_false_holds(rows: int, allowed: float, better: float) -> float:
     third = ours * (1 - d) ** 3 - theirs * (1 + d) ** 3 - same * d**3
     skew = np.divide(third, second**1.5, out=np.zeros_like(d), where=second > 0)
     error = np.sqrt(second / rows / (rows - 1))
-    low = d - reach(error, skew, rows - 1.0, 1 / rows, 0.95)
-    return float(chance[(same >= 0) & (low > -allowed)].sum())
+    chance = np.where(same >= 0, chance, 0.0)
+    likely = chance > 1e-9
+    holds = 0.0
+    for one, its_error, its_skew, its_chance in zip(
+        d[likely], error[likely], skew[likely], chance[likely], strict=True
+    ):
+        below, above = Spread(float(its_error), float(its_skew), rows - 1.0, 1 / rows).bounds(0.95)
+        holds += its_chance * (verdict(float(one), (one - below, one + above), allowed) == "holds")
+    return holds + float(chance[~likely].sum())
 
 
 @pytest.mark.parametrize("rows", [50, 200, 1000])
@@ -126,7 +133,34 @@ def test_that_sum_is_of_what_compare_says() -> None:
     d = -5 / 200
     psi = np.repeat([1 - d, -1 - d, -d], [2, 7, 191])
     error, skew, _, _ = moments(psi / 200)
-    assert found.low == pytest.approx(d - float(reach(error, skew, 199.0, 1 / 200, 0.95)))
+    assert found.low == pytest.approx(d - Spread(float(error), float(skew), 199.0, 1 / 200).bounds(0.95)[0])
+
+
+def rarely_worst(name: str, rows: int, seed: int) -> tuple[Array, Array, Array]:
+    """Return labels and two versions that are right; of the first one row of a hundred is as wrong as can be."""
+    rng, labels = np.random.default_rng(seed), np.arange(rows) % 2
+    lost = rng.random(rows) < 0.01
+    if name == "brier":
+        shares = labels * 0.98 + 0.01
+        return labels, np.where(lost, 1 - shares, shares), shares
+    if name == "ndcg":
+        relevance = np.tile([1.0, 0.0], (rows, 1))
+        return relevance, np.where(lost[:, None], 1 - relevance, relevance), relevance
+    scores = labels * 10 + rng.random(rows)
+    return labels, np.where(lost & (labels == 1), -5.0, scores), scores
+
+
+@pytest.mark.parametrize("rows", [70, 200])
+@pytest.mark.parametrize(
+    ("name", "allowed"), [("roc_auc", 0.009), ("average_precision", 0.004), ("brier", 0.009), ("ndcg", 0.0035)]
+)
+def test_what_has_a_worst_value_holds_its_level_also_where_no_row_was_seen_to_differ(
+    name: str, allowed: float, rows: int
+) -> None:
+    """The versions are worse than is allowed by a hair; half of the samples of 70 rows show no row that differs."""
+    found = [compare(metric(name), *rarely_worst(name, rows, seed)) for seed in range(100)]
+    assert any(one.difference == 0 for one in found)
+    assert sum(non_inferior(one, allowed, 0.95).outcome == "holds" for one in found) <= 5
 
 
 # What follows from a difference
@@ -215,7 +249,7 @@ def test_a_version_alone_is_measured_with_its_error() -> None:
     found = compare(metric("accuracy"), labels, proposed, None)
     value = ((proposed >= 0.5) == labels).mean()
     assert (found.proposed, found.in_service, found.difference, found.low) == (value, None, None, None)
-    assert found.proposed_error == pytest.approx(math.sqrt(value * (1 - value) / 399))
+    assert found.proposed_error == pytest.approx(math.sqrt(value * (1 - value) / 399 + 2 / 400**2))
     verdict = non_inferior(found, 0.01, 0.95)
     assert (verdict.outcome, verdict.why) == ("unknown", "no version is in service to compare with")
 
@@ -225,7 +259,44 @@ def test_what_the_version_in_service_cannot_answer_is_said_of_it() -> None:
     in_service[3] = math.nan
     found = compare(metric("accuracy"), labels, proposed, in_service)
     assert found.why == "in service: 1 of the answers is not finite, first of row 3"
-    assert (found.proposed, found.difference, found.low, found.standard_error) == (None, None, None, None)
+    assert found.proposed == ((proposed >= 0.5) == labels).mean()
+    assert (found.difference, found.low, found.standard_error) == (None, None, None)
+    assert (found.undefined_by, non_inferior(found, 0.5, 0.95).outcome) == ("in_service", "unknown")
+    other = compare(metric("accuracy"), labels, in_service, proposed)
+    assert (other.proposed, other.in_service, other.undefined_by) == (None, found.proposed, "proposed")
+
+
+def test_a_row_that_the_version_in_service_left_open_leaves_the_others_to_compare() -> None:
+    labels, proposed, in_service = numbers(3, 2000)
+    its = np.zeros(2000, dtype=bool)
+    its[7] = True
+    broken = np.where(its, math.nan, in_service)
+    for ours, outcome in ((labels + (in_service - labels) * 0.5, "holds"), (labels + 100, "misses")):
+        found = compare(metric("mae"), labels, ours, broken, refused=(~its & its, its))
+        assert found.proposed == pytest.approx(np.abs(ours - labels).mean())
+        assert found.in_service == pytest.approx(np.abs(in_service - labels)[~its].mean())
+        assert found.rows == 1999 and found.undefined_by is None
+        assert found.why.endswith("the difference is of the 1,999 rows that it answered")
+        assert non_inferior(found, 0.01, 0.95).outcome == outcome
+    turned = compare(metric("mae"), labels, broken, proposed, refused=(its, ~its & its))
+    assert (turned.proposed, turned.difference, turned.undefined_by) == (None, None, "proposed")
+    assert turned.in_service == pytest.approx(np.abs(proposed - labels).mean())
+
+
+def test_precision_of_a_version_that_decides_for_nothing_leaves_the_others_number() -> None:
+    labels, decided, never = np.array([0, 1] * 200), np.array([0, 1] * 200), np.zeros(400, np.int64)
+    found = compare(metric("precision"), labels, decided, never)
+    assert (found.proposed, found.in_service, found.undefined_by) == (1.0, None, "in_service")
+    assert compare(metric("precision"), labels, never, decided).undefined_by == "proposed"
+    assert compare(metric("precision"), labels, never, None).undefined_by == "proposed"
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "recall", "f1", "r2", "ndcg", "log_loss"])
+def test_labels_that_give_no_number_are_nobodys_fault(name: str) -> None:
+    labels = np.zeros(50) if name in ("r2", "ndcg") else np.full(50, "a") if name == "log_loss" else np.zeros(50, int)
+    answers = np.linspace(0.1, 0.4, 50)
+    found = compare(metric(name), labels, answers, answers)
+    assert (found.proposed, found.in_service, found.undefined_by) == (None, None, "set"), found.why
 
 
 def test_a_loss_that_grows_is_worse() -> None:
@@ -245,7 +316,7 @@ def test_rows_of_a_group_count_as_one() -> None:
         together = compare(metric(name), *thrice, groups=np.repeat(np.arange(300), 3).astype(str))
         assert together.difference == pytest.approx(alone.difference)
         assert together.standard_error == pytest.approx(alone.standard_error, rel=5e-3), name
-        assert together.low == pytest.approx(alone.low, abs=1e-4)
+        assert together.low == pytest.approx(alone.low, abs=2e-4)
         assert together.method == f"{alone.method}, by groups"
 
 
@@ -267,41 +338,6 @@ def test_what_one_version_refuses_counts_against_it_and_what_both_refuse_not_at_
 # The parts
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    st.floats(1e-6, 10),
-    st.floats(-2, 2),
-    st.floats(30, 1e6),
-    st.floats(0, 1),
-    st.floats(0.51, 0.9999),
-)
-def test_a_p_value_is_the_confidence_at_which_the_bound_lies_there(
-    error: float, skew: float, degrees: float, step: float, confidence: float
-) -> None:
-    away = float(reach(error, skew, degrees, step, confidence))
-    spread = Spread(error, skew, degrees, step)
-    assert spread.bounds(confidence)[0] == pytest.approx(away, rel=1e-9)
-    for above in (away, 0.3 * away, -away, 0.0):
-        expected = float(tail(above, error, -skew, degrees, step))
-        assert spread.p_value(above) == pytest.approx(expected, rel=1e-7, abs=1e-14)
-    assert float(tail(away, error, skew, degrees, step)) == pytest.approx(1 - confidence, rel=1e-3, abs=1e-6)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.floats(0.01, 3),
-    st.floats(-1, 1),
-    st.floats(30, 1e5),
-    st.floats(0, 0.5),
-    st.floats(0.5, 0.99),
-    st.floats(0.001, 0.009),
-)
-def test_more_confidence_never_narrows(
-    error: float, skew: float, degrees: float, step: float, confidence: float, more: float
-) -> None:
-    assert reach(error, skew, degrees, step, confidence + more) >= reach(error, skew, degrees, step, confidence)
-
-
 def test_effective_degrees_count_the_rows_that_carry_a_sum() -> None:
     rng = np.random.default_rng(1)
     for made, low, high in [
@@ -318,20 +354,27 @@ def test_effective_degrees_count_the_rows_that_carry_a_sum() -> None:
     assert FEWEST > 10
 
 
+@pytest.mark.parametrize("unit", [1e-300, 1e-82, 1.0, 1e77, 1e150])
+def test_the_unit_of_a_metric_does_not_change_how_many_rows_carry_it(unit: float) -> None:
+    carried = np.concatenate([[1.0], np.full(999, 1e-4)]) * unit
+    error, _, degrees, _ = moments(carried - carried.mean())
+    assert float(degrees) < 3 and float(error) > 0
+
+
 def test_holm_by_hand() -> None:
     # 0.05/4 = 0.0125, 0.05/3 = 0.0167, 0.05/2 = 0.025
-    assert holm({"a": 0.01, "b": 0.016, "c": 0.03, "d": 0.5}, 0.95) == {"a", "b"}
-    assert holm({"a": 0.013, "b": 0.001}, 0.95) == {"a", "b"}
-    assert holm({"a": 0.04, "b": 0.04}, 0.95) == frozenset()
-    assert holm({"a": math.nan, "b": 0.001}, 0.95) == {"b"}
-    assert holm({}, 0.95) == frozenset()
+    assert improbable([0.01, 0.016, 0.03, 0.5], 0.95) == {0, 1}
+    assert improbable([0.013, 0.001], 0.95) == {0, 1}
+    assert improbable([0.04, 0.04], 0.95) == frozenset()
+    assert improbable([math.nan, 0.001], 0.95) == {1}
+    assert improbable([], 0.95) == frozenset()
 
 
-@given(st.dictionaries(st.integers(), st.floats(0, 1), max_size=12), st.floats(0.6, 0.99))
-def test_holm_is_between_bonferroni_and_no_correction(p_values: dict[int, float], confidence: float) -> None:
-    rejected, level = holm(p_values, confidence), 1 - confidence
-    assert {name for name, p in p_values.items() if p <= level / len(p_values)} <= rejected
-    assert rejected <= {name for name, p in p_values.items() if p <= level}
+@given(st.lists(st.floats(0, 1), max_size=12), st.floats(0.6, 0.99))
+def test_holm_is_between_bonferroni_and_no_correction(p_values: list[float], confidence: float) -> None:
+    rejected, level = improbable(p_values, confidence), 1 - confidence
+    assert {number for number, p in enumerate(p_values) if p <= level / len(p_values)} <= rejected
+    assert rejected <= {number for number, p in enumerate(p_values) if p <= level}
 
 
 # A team's own metric
@@ -365,32 +408,3 @@ def test_a_teams_own_scores_are_a_mean_of_rows() -> None:
     labels, proposed, in_service = numbers(8, 500)
     found, same = compare(own, labels, proposed, in_service), compare(metric("mae"), labels, proposed, in_service)
     assert (found.difference, found.low) == (pytest.approx(same.difference), pytest.approx(same.low))
-
-
-# What a deployment judges again has no arrays, and no scipy: it must say the same of the same p-values
-
-
-@given(st.lists(st.floats(0, 0.2), min_size=1, max_size=12), st.sampled_from([0.9, 0.95, 0.99]))
-def test_recorded_slices_are_held_together_as_measured_ones_are(p_values: list[float], confidence: float) -> None:
-    measured = tuple(
-        MeasuredSlice(
-            by="region",
-            value=str(number),
-            rows=500,
-            metric="accuracy",
-            proposed=0.9,
-            in_service=0.9,
-            difference=0.0,
-            low=-0.01,
-            high=0.01,
-            confidence=confidence,
-            standard_error=0.005,
-            allowed=0.02,
-            p_value=p_value,
-        )
-        for number, p_value in enumerate(p_values)
-    )
-    rule = SliceRule(by=("region",), max_regression=0.02, confidence=confidence)
-    judged = judged_slices(rule, Evaluation(digest="sha256:" + "0" * 64, slices=measured))
-    found = {one.of.value for one in judged if one.outcome == "misses"}
-    assert found == holm({one.value: one.p_value or 0.0 for one in measured}, confidence)

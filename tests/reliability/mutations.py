@@ -50,6 +50,7 @@ MODELS, PACKAGES, ROUTES, JOURNAL, VOLUME, FENCE = (
 )
 RECORDS, TRITON = "bot/records/directory.py", "bot/systems/triton/server.py"
 BUCKET, T_BUCKET = "bot/records/bucket.py", "tests/records/test_object_store.py"
+T_STATISTICS = "tests/evaluation/test_statistics.py"
 T_MEASURED = "tests/domain/test_measured.py"
 T_SHADOWS = "tests/gateway/test_shadow.py"
 T_CARRYING, T_RENEWING = "tests/domain/test_carrying.py", "tests/operations/test_renewing.py"
@@ -1525,11 +1526,35 @@ MUTATIONS = (
     ),
     Mutation(
         "proof",
-        "many slices are held to one level together",
+        "a ranking that no row was seen to change may still change",
+        "bot/evaluation/metrics.py",
+        "Sample(*compute(positive, scores), step(count, others), rows.groups,",
+        "Sample(*compute(positive, scores), 0.0, rows.groups,",
+        (f"{T_STATISTICS}::test_what_has_a_worst_value_holds_its_level_also_where_no_row_was_seen_to_differ",),
+    ),
+    Mutation(
+        "proof",
+        "a probability that no row was seen to change may still change",
+        "bot/evaluation/metrics.py",
+        "    return replace(found, step=most / len(answers))\n",
+        "    return found\n",
+        (f"{T_STATISTICS}::test_what_has_a_worst_value_holds_its_level_also_where_no_row_was_seen_to_differ",),
+    ),
+    Mutation(
+        "proof",
+        "a row that the version in service left open leaves the others to compare",
         "bot/evaluation/statistics.py",
-        "        if not p_value <= (1 - confidence) / (len(ordered) - place):\n",
-        "        if not p_value <= 1 - confidence:\n",
-        ("tests/evaluation/test_statistics.py::test_holm_by_hand",),
+        "        if found.difference is not None:\n            why =",
+        "        if False:\n            why =",
+        (f"{T_STATISTICS}::test_a_row_that_the_version_in_service_left_open_leaves_the_others_to_compare",),
+    ),
+    Mutation(
+        "proof",
+        "what looks perfect has an error all the same",
+        "bot/evaluation/statistics.py",
+        "spread=own, proposed_error=own.with_unseen,",
+        "spread=own, proposed_error=own.error,",
+        (f"{T_STATISTICS}::test_a_version_alone_is_measured_with_its_error",),
     ),
     Mutation(
         "proof",
@@ -3291,8 +3316,8 @@ MUTATIONS = (
         "measured",
         "a claim that differs from what was measured",
         "bot/domain/measured.py",
-        "    as_claimed = apart <= tolerance or apart <= CLAIM_ERRORS * error\n",
-        "    as_claimed = True\n",
+        "    return apart <= tolerance or apart <= CLAIM_ERRORS * error\n",
+        "    return True\n",
         (f"{T_MEASURED}::test_a_claim_of_training_is_held_to_what_was_measured",),
     ),
     Mutation(
@@ -3334,6 +3359,38 @@ MUTATIONS = (
         "evaluation.champion_problem or refused.in_service >= evaluation.rows:\n",
         "evaluation.champion_problem:\n",
         (f"{T_MEASURED}::test_rows_that_only_the_proposed_version_leaves_unanswered_stop",),
+    ),
+    Mutation(
+        "measured",
+        "a version whose own answers give no number",
+        "bot/domain/measured.py",
+        '    if value is None and metric.undefined_by == "proposed":\n',
+        "    if False:\n",
+        (f"{T_MEASURED}::test_a_version_whose_own_answers_give_no_number_stops",),
+    ),
+    Mutation(
+        "measured",
+        "a slice without a number is not too small",
+        "bot/domain/measured.py",
+        '            return "holds" if one.undefined_by == "in_service" else "unknown"\n',
+        '            return "holds"\n',
+        (f"{T_MEASURED}::test_a_slice_without_a_number_is_not_too_small",),
+    ),
+    Mutation(
+        "measured",
+        "another confidence than evidence can tell of",
+        "bot/domain/measured.py",
+        "        if rule.confidence not in (None, metric.confidence or rule.confidence) and metric.spread is None:\n",
+        "        if False:\n",
+        (f"{T_MEASURED}::test_evidence_that_kept_the_bounds_at_one_confidence_only_is_stale_at_another",),
+    ),
+    Mutation(
+        "measured",
+        "a version in service without any answer is not compared with",
+        "bot/evaluation/collected.py",
+        "    if WHO[1] in refused and refused[WHO[1]].all():\n",
+        "    if False:\n",
+        ("tests/evaluation/test_measured.py::test_a_version_in_service_that_answers_nothing_is_not_compared_with",),
     ),
     Mutation(
         "measured",
@@ -3417,8 +3474,8 @@ MUTATIONS = (
         "measured",
         "another confidence is judged by all that the check knew",
         "bot/domain/measured.py",
-        "    if of.spread is not None:\n        below, above",
-        "    if False:\n        below, above",
+        "    if of.spread is None:\n        return -math.inf, math.inf\n",
+        "    if True:\n        return -math.inf, math.inf\n",
         (
             "tests/evaluation/test_measured.py::"
             "test_evidence_is_judged_at_another_confidence_as_the_check_would_have_judged_it",

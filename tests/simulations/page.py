@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.simulations.populations import POPULATIONS
+
 FOLDER = Path(__file__).resolve().parents[2] / "docs"
 PAGE = FOLDER / "statistics.md"
 FIGURES = {
@@ -22,6 +24,18 @@ def read(part: str = "differences") -> dict[str, Any]:
     """Return what was simulated last."""
     found: dict[str, Any] = json.loads(FIGURES[part].read_text(encoding="utf-8"))
     return found
+
+
+def together(kept: Found, found: Found) -> dict[str, Any]:
+    """Return the figures that are kept with those that were simulated anew, in the order of the populations."""
+    anew: dict[str, Any] = json.loads(json.dumps(found))
+    assert kept["runs"] == anew["runs"], "figures of other runs do not compare"
+    both = {**kept, "seconds": kept["seconds"] + anew["seconds"]}
+    for part, of in anew.items():
+        if isinstance(of, dict):
+            every = {**kept.get(part, {}), **of}
+            both[part] = {name: every[name] for name in dict.fromkeys([*POPULATIONS, *every]) if name in every}
+    return both
 
 
 def write(part: str, found: Found) -> None:
@@ -73,6 +87,9 @@ def tables(found: Found) -> dict[str, list[tuple[str, ...]]]:
         "50 equal slices": [
             (name, *reversed(_filled([_percent(share) for share in reversed(list(by_size.values()))], 2)))
             for name, by_size in found["slices"].items()
+        ],
+        "an honest claim": [
+            (name, *(_percent(share) for share in by_size.values())) for name, by_size in found["claims"].items()
         ],
         "what is to be seen": [
             (name, f"{of['allowed']:.3g}", f"{of['misses']:,}", f"{of['holds']:,}")

@@ -100,6 +100,40 @@ def _rare_flips() -> Population:
     return _in_order(Population("accuracy, few rows differ", metric("accuracy"), labels, now, equal, worse))
 
 
+def _rarely_wrong(name: str, measure: str, labels: Array, right: Array, wrong: Array) -> Population:
+    """Versions that are wrong, and badly so, in one row of a hundred; the worse one in as many more."""
+    rng = np.random.default_rng(16)
+    ours, others, more = ((rng.random(len(labels)) < 0.01).reshape(-1, *[1] * (right.ndim - 1)) for _ in range(3))
+    now, equal, worse = (np.where(lost, wrong, right) for lost in (ours, others, ours | more))
+    return _in_order(Population(name, metric(measure), labels, now, equal, worse))
+
+
+def _rarely_other() -> Population:
+    """One decision of a hundred is wrong, and where a version is wrong is chance."""
+    labels = np.arange(ROWS) % 2
+    return _rarely_wrong("accuracy near 1", "accuracy", labels, labels, 1 - labels)
+
+
+def _rarely_last(name: str, measure: str) -> Population:
+    """One positive of a hundred is ranked behind every other row."""
+    labels = np.arange(ROWS) % 2
+    scores = labels * 10 + np.random.default_rng(17).random(ROWS)
+    return _rarely_wrong(name, measure, labels, scores, np.where(labels == 1, -5.0, scores))
+
+
+def _rarely_turned(name: str) -> Population:
+    """One probability of a hundred is turned round."""
+    labels = np.arange(ROWS) % 2
+    shares = 0.98 * labels + 0.01
+    return _rarely_wrong(name, "brier", labels, shares, 1 - shares)
+
+
+def _rarely_reversed(name: str) -> Population:
+    """One ranking of a hundred is turned round."""
+    relevance = np.random.default_rng(18).choice([0.0, 0, 0, 0, 1, 2, 3], size=(QUERIES, 20))
+    return _rarely_wrong(name, "ndcg@10", relevance, relevance, -relevance)
+
+
 def _of_numbers(name: str, measure: str | Metric, draw: Callable[[np.random.Generator, Any], Array]) -> Population:
     """The worse version's errors are 10 % larger, row by row: what makes it worse lies in the tail."""
     rng = np.random.default_rng(11)
@@ -167,13 +201,20 @@ _MEDIAN = Metric("package:median_error", False, "jackknife over blocks of rows",
 POPULATIONS: dict[str, Callable[[], Population]] = {
     "accuracy": lambda: _of_classes("accuracy", "accuracy", 1),
     "accuracy, few rows differ": _rare_flips,
+    "accuracy near 1": _rarely_other,
     "accuracy, rows of users": _grouped,
     "balanced accuracy": lambda: _of_classes("balanced accuracy", "balanced_accuracy", 1, 0.1),
     "F1, 5 % positive": lambda: _of_classes("F1, 5 % positive", "f1", 2, 0.05),
     "F1": lambda: _of_classes("F1", "f1", 2),
     "ROC AUC": lambda: _of_classes("ROC AUC", "roc_auc", 3),
     "ROC AUC, 3 % positive": lambda: _of_classes("ROC AUC, 3 % positive", "roc_auc", 3, 0.03),
+    "ROC AUC, few rows differ": lambda: _rarely_last("ROC AUC, few rows differ", "roc_auc"),
     "average precision": lambda: _of_classes("average precision", "average_precision", 4),
+    "average precision, few rows differ": lambda: _rarely_last(
+        "average precision, few rows differ", "average_precision"
+    ),
+    "Brier": lambda: _of_classes("Brier", "brier", 6),
+    "Brier, few rows differ": lambda: _rarely_turned("Brier, few rows differ"),
     "log loss": lambda: _of_classes("log loss", "log_loss", 6),
     "MAE": lambda: _of_numbers("MAE", "mae", _normal),
     "MAE, heavy tails (t of 3)": lambda: _of_numbers("MAE, heavy tails (t of 3)", "mae", _student),
@@ -182,6 +223,7 @@ POPULATIONS: dict[str, Callable[[], Population]] = {
     "RMSE, heavy tails (t of 3)": lambda: _of_numbers("RMSE, heavy tails (t of 3)", "rmse", _student),
     "R²": lambda: _of_numbers("R²", "r2", _normal),
     "NDCG@10": _rankings,
+    "NDCG@10, few queries differ": lambda: _rarely_reversed("NDCG@10, few queries differ"),
     "a team's own: median error": lambda: _of_numbers("a team's own: median error", _MEDIAN, _normal),
 }
 

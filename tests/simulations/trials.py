@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.domain.spread import FEWEST
+from bot.domain.measured import as_claimed, improbable, verdict
+from bot.domain.spread import Spread
 from bot.evaluation.metrics import PAIRED, Rows
-from bot.evaluation.statistics import Difference, compare, holm, moments, non_inferior, p_worse
-from tests.simulations.arrays import reach, tail
+from bot.evaluation.statistics import Difference, compare, moments, non_inferior
 from tests.simulations.populations import Population, draw, population
 
 Array = NDArray[Any]
@@ -58,42 +58,26 @@ def _better(name: str, version: str) -> tuple[Array, float]:
     return better, ours.step * rows
 
 
-@dataclass(frozen=True)
-class Many:
-    """Many samples at once of a metric that is a mean of rows, in the shape of ``difference``."""
-
-    difference: Array
-    error: Array
-    skew: Array
-    degrees: Array
-    step: Array
-
-    @property
-    def tells(self) -> Array:
-        """Which samples have enough rows that carry them."""
-        return self.degrees >= FEWEST
-
-    def bound(self, side: int) -> Array:
-        """Return the lower or the upper bounds."""
-        away = reach(self.error, -side * self.skew, np.maximum(self.degrees, 1), self.step, CONFIDENCE)
-        return self.difference + side * np.where(self.tells, away, np.inf)
-
-    def p_values(self, allowed: float) -> Array:
-        """Return the p-values of being at most so much worse."""
-        distance = -allowed - self.difference
-        found = tail(distance, self.error, -self.skew, np.maximum(self.degrees, 1), self.step)
-        return np.where(self.tells, found, 1.0)
-
-
-def many(of: Population, version: str, rng: np.random.Generator, shape: tuple[int, ...], units: int) -> Many:
-    """Draw samples of so many rows in this shape; the same numbers as `compare` gives of each."""
+def many(
+    of: Population, version: str, rng: np.random.Generator, shape: tuple[int, ...], units: int
+) -> tuple[Array, Array]:
+    """Draw samples of so many rows in this shape; return the difference and the `Spread` that `compare` finds."""
     better, step = _better(of.name, version)
     drawn = better[rng.integers(len(better), size=(*shape, units))]
     difference = drawn.mean(axis=-1)
     error, skew, degrees, largest = moments((drawn - difference[..., None]) / units)
     if step:
         degrees, largest = np.full(shape, units - 1.0), np.full(shape, step / units)
-    return Many(difference, error, skew, degrees, largest)
+    every = zip(*(one.ravel().tolist() for one in (error, skew, degrees, largest)), strict=True)
+    spreads = np.empty(difference.size, object)
+    spreads[:] = [Spread(*one) for one in every]
+    return difference, spreads.reshape(shape)
+
+
+def judged(difference: float, spread: Spread, max_regression: float) -> str:
+    """Return the verdict, as the check does."""
+    below, above = spread.bounds(CONFIDENCE)
+    return verdict(difference, (difference - below, difference + above), max_regression)
 
 
 def is_quick(of: Population) -> bool:
@@ -113,9 +97,8 @@ def verdicts(of: Population, version: str, units: int, runs: int, allowed: float
     border = of.allowed(version) if allowed is None else allowed
     if is_quick(of):
         for some in _at_once(runs, units):
-            found = many(of, version, rng, (some,), units)
-            counted["holds"] += int((found.bound(-1) > -border).sum())
-            counted["misses"] += int((found.bound(1) < -border).sum())
+            for difference, spread in zip(*many(of, version, rng, (some,), units), strict=True):
+                counted[judged(float(difference), spread, border)] += 1
         return Shares(runs, counted["holds"] / runs, counted["misses"] / runs)
     for _ in range(runs):
         counted[non_inferior(sampled(of, version, rng, units), border, CONFIDENCE).outcome] += 1
@@ -128,12 +111,34 @@ def blamed_slices(of: Population, units: int, runs: int) -> float:
     border = of.allowed("equal")
     if is_quick(of):
         for some in _at_once(runs, units * SLICES):
-            p_values = many(of, "equal", rng, (some, SLICES), units).p_values(border)
-            wrong += sum(bool(holm(dict(enumerate(one)), CONFIDENCE)) for one in p_values.tolist())
+            differences, spreads = many(of, "equal", rng, (some, SLICES), units)
+            for run, together in enumerate(spreads):
+                p_values = [one.p_value(-border - differences[run, number]) for number, one in enumerate(together)]
+                wrong += bool(improbable(p_values, CONFIDENCE))
         return wrong / runs
     for _ in range(runs):
-        p_values = {one: p_worse(sampled(of, "equal", rng, units), border) for one in range(SLICES)}
-        wrong += bool(holm(p_values, CONFIDENCE))
+        found = [sampled(of, "equal", rng, units) for _ in range(SLICES)]
+        wrong += bool(improbable([p_value(one, border) for one in found], CONFIDENCE))
+    return wrong / runs
+
+
+def p_value(found: Difference, max_regression: float) -> float:
+    """Return the p-value of being at most so much worse."""
+    if found.spread is None or found.difference is None:
+        return 1.0
+    return found.spread.p_value(-max_regression - found.difference)
+
+
+def blamed_claims(of: Population, units: int, runs: int) -> float:
+    """Return how often training is blamed for a number that is true: that of the whole population."""
+    rng, wrong = _generator(of.name, "claims", units), 0
+    true = compare(of.metric, of.labels, of.in_service, None, groups=of.groups).proposed
+    assert true is not None
+    for _ in range(runs):
+        rows, groups = draw(of, rng, units)
+        found = compare(of.metric, of.labels[rows], of.in_service[rows], None, groups=groups)
+        if found.proposed is not None and found.proposed_error is not None:
+            wrong += not as_claimed(true, found.proposed, found.proposed_error, 0.0)
     return wrong / runs
 
 
