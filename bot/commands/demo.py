@@ -12,7 +12,7 @@ from bot.output import say
 
 @dataclass(frozen=True)
 class Arguments:
-    """Where it runs, whether it stays, and how much of it is told."""
+    """Where it runs, whether it stays, and whether every act is played."""
 
     keep: bool
     dir: str | None

@@ -23,7 +23,7 @@ WATCH_SECONDS = 120.0
 
 
 def goes_through(story: Story) -> None:
-    """Have a version answer some users first, by the hash of their names, and all of them once it has baked."""
+    """Release a version to some users first, by the hash of their names, and to all of them once it has baked."""
     before = story.last_record("dev").serving
     if before is None:
         raise NotAsItMust("nothing is in service in dev")
@@ -62,7 +62,7 @@ def _see_divided(story: Story, version: int) -> set[str]:
 
 
 def _watch_until_all_have_it(story: Story, version: int) -> None:
-    """Have ``promobot watch`` look again and again, as the service does, until the last step is made."""
+    """Run ``promobot watch`` again and again, as the service looks, until the last step is made."""
     deadline = time.monotonic() + WATCH_SECONDS
     while time.monotonic() < deadline:
         looked = story.promobot("watch", "--env", "dev", "--once")
