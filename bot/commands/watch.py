@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,8 @@ class Arguments:
     env: str
     every: float
     once: bool
+    host: str
+    metrics_port: int | None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,22 +36,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--every", type=options.seconds, default=5.0, metavar="SECONDS", help="how often to look (default: 5)"
     )
     parser.add_argument("--once", action="store_true", help="look once, do what is due, and return")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="with --metrics-port (default: 127.0.0.1)"
+    )
+    parser.add_argument(
+        "--metrics-port", type=options.port, metavar="PORT", help="serve metrics for Prometheus there, at ADDRESS"
+    )
 
 
 def run(arguments: Arguments, context: Context) -> Answer:
     """Look once, or until somebody ends it."""
+    # Each look asks every gateway: what it found is worth a line, and that it asked is not.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    from bot.metrics import ServiceMetrics
     from bot.operations.watching import Memory, watch, watch_until_ended
     from bot.output import say
     from bot.render import rollout as words
 
     if not arguments.once:
-        watch_until_ended(
-            lambda: context.platform(arguments.env, lenient=True), put_back=_put_back, every_seconds=arguments.every
-        )
+        metrics = ServiceMetrics("watch")
+        with ExitStack() as serving:
+            if arguments.metrics_port is not None:
+                serving.enter_context(metrics.served(host=arguments.host, port=arguments.metrics_port))
+            watch_until_ended(
+                arguments.env,
+                lambda: context.platform(arguments.env, lenient=True),
+                put_back=_put_back,
+                every_seconds=arguments.every,
+                metrics=metrics,
+            )
         return Answer(WatchEnded(True), "stopped")
     with context.platform(arguments.env, lenient=True) as platform:
         looked = watch(platform, Memory(), put_back=_put_back, say=say)
-    return context.answer(looked, words.looked([one.line for one in looked.rollouts]), looked.exit_code)
+    return context.answer(looked, words.looked(looked.lines), looked.exit_code)
 
 
 def _put_back(platform: Platform, way: WayBackAsked, say: Say) -> str:

@@ -99,6 +99,16 @@ class Baking:
         return 1 + STARTS * steps
 
 
+@dataclass(frozen=True)
+class Bakes:
+    """A version that bakes, for ``percent`` of the requests, and how it stands."""
+
+    model: str
+    version: int
+    percent: int
+    said: str
+
+
 def baking_in(records: Sequence[DeploymentRecord], table: RouteTable, slot: Slot) -> Baking | None:
     """Return what bakes in this place; None where a way back answers, or nobody knows what does.
 

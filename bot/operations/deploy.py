@@ -84,8 +84,9 @@ def deploy(platform: Platform, *, say: Say, deep: bool = False, due: Due | None 
         # Read under the lease: what was merged while we waited for it is deployed, too.
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
-        let_git_follow(platform, held, desired, say)
+        # It has read the rollbacks that wait for their revert before that is opened, and their notes are dropped.
         run = Run(platform, systems, held=held, commit=commit, say=say)
+        let_git_follow(platform, held, desired, say)
         if due is not None and not _is_to_be_done(run, due):
             return Deployed(settings.environment, commit)
         tell = partial(tell_pull_requests, repository=repository)

@@ -18,6 +18,7 @@ from bot.domain.names import short
 from bot.domain.plan import Live, aimed_at, in_service, serves
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Slot
+from bot.domain.rollout import Bakes
 from bot.domain.routes import routed
 from bot.domain.underway import step_of
 from bot.domain.users import WORST_FIRST, Users, users_of
@@ -86,6 +87,8 @@ class Status:
     """The servers that do not answer, and since when, as far as earlier looks saw it."""
     bundles: tuple[Bundle, ...] = ()
     """The bundles in service, with what each has of its parts."""
+    bakes: tuple[Bakes, ...] = ()
+    """The versions that bake, and how each stands."""
 
     @property
     def in_sync(self) -> bool:
@@ -144,8 +147,17 @@ def looked(platform: Platform, watched: Watched | None = None) -> Look:
         failed=seen.records.failed,
         silent=seen.silences,
         bundles=tuple(_bundles(seen)),
+        bakes=_bakes(platform, seen),
     )
     return Look(found, seen.live, known.desired if known else None)
+
+
+def _bakes(platform: Platform, seen: Seen) -> tuple[Bakes, ...]:
+    if not any(rules.watched for rules in seen.settings.rollout.values()) or seen.records.why_not:
+        return ()
+    from bot.operations.watching import bakes
+
+    return bakes(platform, seen.live.routes, seen.at)
 
 
 def _bundles(seen: Seen) -> Iterator[Bundle]:

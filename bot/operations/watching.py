@@ -14,19 +14,21 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from bot.concurrency import gather
 from bot.domain.bundled import entries_of
 from bot.domain.plan import aimed_at, serves
+from bot.domain.plan import serves
 from bot.domain.promotion import thread_of
 from bot.domain.record import verified_bundles, verified_entries
 from bot.domain.release import Lane, Slot
 from bot.domain.rollout import (
     Baked,
+    Bakes,
     Baking,
     Breach,
     Next,
@@ -46,6 +48,7 @@ from bot.domain.way_back import choose, choose_bundle
 from bot.errors import LeaseLost, OutsideError, PromobotError
 from bot.exit_codes import ExitCode
 from bot.operations import Say
+from bot.operations.earned import Earned, Tries, earned
 from bot.records.ledger import Ledger, RolloutNote
 from bot.render import rollout as words
 
@@ -102,12 +105,19 @@ class Looked:
     environment: str
     at: datetime
     rollouts: tuple[Watched, ...] = ()
+    shadows: tuple[Earned, ...] = ()
+    """The shadows that may earn their promotion."""
 
     @property
     def exit_code(self) -> ExitCode:
         """1 where something breached its rules, or what is due could not be done; else 0."""
-        bad = any(one.state in ("put back", "told", "waits") for one in self.rollouts)
-        return ExitCode.FAILED if bad else ExitCode.DONE
+        states = {*(one.state for one in self.rollouts), *(one.state for one in self.shadows)}
+        return ExitCode.FAILED if states & {"put back", "told", "waits"} else ExitCode.DONE
+
+    @property
+    def lines(self) -> list[str]:
+        """A line for each rollout and each shadow."""
+        return [*(one.line for one in self.rollouts), *(one.line for one in self.shadows)]
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,19 @@ PutBack = Callable[["Platform", WayBackAsked, Say], str]
 """Carries a rollback out, once under its id, and returns what came of it."""
 
 
+class Monitored(Protocol):
+    """Notes for monitors what looks find."""
+
+    def looked(self, environment: str) -> None:
+        """Note a look that ended well."""
+
+    def look_failed(self, environment: str) -> None:
+        """Note a look that failed."""
+
+    def deployments(self, environment: str, records: Iterable[DeploymentRecord]) -> None:
+        """Note all deployment records, oldest first."""
+
+
 @dataclass
 class Memory:
     """What one watch keeps between its looks. Who loses it looks at less, and does nothing else."""
@@ -137,11 +160,19 @@ class Memory:
     """What each gateway had counted when a later sequence began, by rollout and step."""
     claimed: set[str] = field(default_factory=set)
     """The breaches that this watch was the first to note."""
+    shadows: Tries = field(default_factory=Tries)
     failed: dict[str, tuple[int, datetime]] = field(default_factory=dict)
     """The number of failures of what is due, by rollout, and the time of the last."""
 
 
-def watch_until_ended(open_platform: Callable[[], Platform], *, put_back: PutBack, every_seconds: float) -> None:
+def watch_until_ended(
+    environment: str,
+    open_platform: Callable[[], Platform],
+    *,
+    put_back: PutBack,
+    every_seconds: float,
+    metrics: Monitored,
+) -> None:
     """Look again and again until SIGTERM or SIGINT, which let a look under way end.
 
     Each look reads the settings anew, so it follows the checkout. Errors are logged; the next look tries again.
@@ -155,20 +186,25 @@ def watch_until_ended(open_platform: Callable[[], Platform], *, put_back: PutBac
         try:
             with open_platform() as platform:
                 found = watch(platform, memory, put_back=put_back, say=log.info)
+            metrics.deployments(environment, memory.records)
+            metrics.looked(environment)
             _tell_what_changed(found, told)
         except (PromobotError, LeaseLost) as error:
+            metrics.look_failed(environment)
             _say_once(told, "", f"the look failed, and is tried again: {error}", log.error)
         ended.wait(max(every_seconds - (time.monotonic() - began), 0.0))
 
 
 def _tell_what_changed(found: Looked, told: dict[str, str]) -> None:
     told.pop("", None)
-    for one in found.rollouts:
+    each: tuple[Watched | Earned, ...] = (*found.rollouts, *found.shadows)
+    for one in each:
         # The number of requests changes at each look, and nobody waits for it.
-        key = one.state if one.state == "bakes" else f"{one.state}: {one.said}"
-        if told.get(one.rollout) != key:
-            told[one.rollout] = key
-            (log.info if one.state in ("bakes", "baked", "next step") else log.warning)("%s", one.line)
+        key = one.state if one.state in ("bakes", "listens") else f"{one.state}: {one.said}"
+        what = f"{type(one).__name__} {one.model} {one.version}"
+        if told.get(what) != key:
+            told[what] = key
+            (log.warning if one.state in ("put back", "told", "waits") else log.info)("%s", one.line)
 
 
 def _say_once(told: dict[str, str], what: str, said: str, say: Callable[[str], object]) -> None:
@@ -185,11 +221,10 @@ def watch(platform: Platform, memory: Memory, *, put_back: PutBack, say: Say, no
     memory.records += platform.ledger.deployments(after=after)
     found = rollouts(platform.settings, table, memory.records)
     due = [(one, rules) for one, rules in found if one.id not in memory.over and not _is_over(platform, one, memory)]
-    if not due:
-        return Looked(platform.environment, now)
-    counted = count(platform)
+    counted = count(platform) if due else CountedBy({})
     looked = [_watched(platform, one, rules, counted, memory, now, put_back, say) for one, rules in due]
-    return Looked(platform.environment, now, tuple(looked))
+    shadows = earned(platform, table, memory.records, memory.shadows, say=say, now=now)
+    return Looked(platform.environment, now, tuple(looked), shadows)
 
 
 def rollouts(settings: Environment, table: RouteTable, records: list[DeploymentRecord]) -> list[tuple[Baking, Rules]]:
@@ -206,6 +241,23 @@ def rollouts(settings: Environment, table: RouteTable, records: list[DeploymentR
         if (step := baking_in(records, table, slot)) is not None:
             found.append((step, rules))
     return found
+
+
+def bakes(platform: Platform, table: RouteTable, now: datetime) -> tuple[Bakes, ...]:
+    """Return what bakes, and change nothing; raise where records cannot be read."""
+    memory = Memory(records=platform.ledger.deployments())
+    due = [
+        (step, rules)
+        for step, rules in rollouts(platform.settings, table, memory.records)
+        if not _is_over(platform, step, memory)
+    ]
+    counted = count(platform) if due else CountedBy({})
+    found = []
+    for step, rules in due:
+        verdict = look(step, seen_of(step, rules, counted, memory, now), rules, now)
+        said = words.standing(verdict, rules, step.slot.environment)
+        found.append(Bakes(step.slot.model, step.new.version, step.percent, said))
+    return tuple(found)
 
 
 def _is_over(platform: Platform, step: Baking, memory: Memory) -> bool:
@@ -401,6 +453,8 @@ def _is_mine_to_do(platform: Platform, step: Baking) -> bool:
     with platform.serving().share.lease(wait_seconds=platform.settings.deadlines.turn_seconds):
         table = platform.share.routes.read(platform.environment)
     return serves(aimed_at(table.route(step.slot.model), step.slot.lane), step.new)
+    route = table.route(step.slot.model)
+    return serves(route.canary.target if route.canary else route.live, step.new)
 
 
 def _put_back(

@@ -169,6 +169,40 @@ BASE_INPUT      promobot-repository: PROMOBOT
       promobot-ref: REF
 """
 
+_WATCH = """\
+name: watch
+
+# Puts back what breaks the rules of its bake (`rollout` in an environment file), and makes the next step. Not needed
+# where `promobot watch` runs as a service.
+on:
+  schedule:
+    - cron: "*/5 * * * *"
+  workflow_dispatch:
+
+permissions: {}
+
+concurrency:
+  group: called-watch
+  cancel-in-progress: false
+
+jobs:
+  promobot:
+    name: Promobot
+    permissions:
+      contents: write # the branch of a revert
+      pull-requests: write # and its pull request
+    uses: PROMOBOT/.github/workflows/watch.yml@REF
+    with:
+      runner: DEPLOY_RUNNER
+BASE_INPUT      environments: 'AS_JSON'
+      promobot-repository: PROMOBOT
+      promobot-ref: REF
+    secrets:
+      PROMOBOT_APP_KEY: ${{ secrets.PROMOBOT_APP_KEY }}
+      PROMOBOT_RELOAD_TOKEN: ${{ secrets.PROMOBOT_RELOAD_TOKEN }}
+      SLACK_BOT_TOKEN: ${{ secrets.SLACK_BOT_TOKEN }}
+"""
+
 _PROMOTIONS = """\
 # What ENVIRONMENT serves. `promobot propose` changes this file by pull request; merging one deploys it.
 environment: ENVIRONMENT
@@ -263,6 +297,7 @@ def files(
         ".github/workflows/deploy.yml": _DEPLOY,
         ".github/workflows/dispatch.yml": _DISPATCH,
         ".github/workflows/drift.yml": _DRIFT,
+        ".github/workflows/watch.yml": _WATCH,
         "README.md": _README,
     }
     for before, name in zip(("", *environments), environments, strict=False):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bot.domain.message import Message
-from bot.domain.rollout import Baking, Breach, Compared, Rules, Table, Waits
+from bot.domain.rollout import Baking, Breach, Compared, Rules, Table, Verdict, Waits
 from bot.render.markdown import table as as_markdown
 from bot.render.mrkdwn import escape
 
@@ -36,6 +36,17 @@ def baking(found: Waits, rules: Rules) -> str:
     return said
 
 
+def standing(verdict: Verdict, rules: Rules, environment: str) -> str:
+    """Return how a version stands for somebody who only looks."""
+    match verdict:
+        case Waits():
+            return baking(verdict, rules)
+        case Breach():
+            return f"breaks the rules of its bake: {why(verdict.table)}; `{watched_by(environment)}` acts on it"
+        case _:
+            return f"its bake is over; `{watched_by(environment)}` goes on from there"
+
+
 def why(table: Table) -> str:
     """Return in one sentence what the new version does that it must not."""
     said = [
@@ -47,10 +58,10 @@ def why(table: Table) -> str:
 
 
 def _failures(table: Table, one: Compared) -> str:
-    said = f"{share(one.new)} of {table.new_requests:,} requests to {table.new} failed, {share(one.allowed)} may"
+    said = f"{share(one.new)} of {table.new_requests:,} requests to {table.new} failed; {share(one.allowed)} may"
     if table.old is None or one.old is None:
         return said
-    return f"{said}, and of {table.old_requests:,} to {table.old} {share(one.old)} did"
+    return f"{said}, and {share(one.old)} of {table.old_requests:,} to {table.old} did"
 
 
 def _p95(table: Table, one: Compared) -> str:

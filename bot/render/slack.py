@@ -420,6 +420,11 @@ def status(found: Status, model: str | None) -> str:
     rows, well = [row for row in found.models if model in (None, row.model)], well_models(found)
     lines += [_row(row, well) for row in rows] or ["• nothing is desired, nothing is served"]
     # A pull request of several models is open for each of them.
+    lines += [
+        f"   ⏳ {escape(f'{one.model} {one.version}: {one.said}', limit=300)}"
+        for one in found.bakes
+        if model in (None, one.model)
+    ]
     pending = dict.fromkeys(one for row in rows for one in row.pending)
     lines += [f"   ⏳ {escape(one)}" for one in pending]
     quarantined = [line for line in found.quarantined if model is None or line.startswith(f"{model} ")]

@@ -104,6 +104,7 @@ def status(found: Status) -> str:
         for row in found.models
         if row.canary is not None
     ]
+    lines += [f"⏳ {one.model} {one.version}: {one.said}" for one in found.bakes]
     lines += [
         f"bundle {bundle.name} ({short(bundle.digest)}): {proposal_words.parts_of(bundle)}"
         for bundle in found.bundles

@@ -71,6 +71,7 @@ def test_a_version_that_fails_is_put_back_with_the_table_wherever_people_look(wo
     (found,) = waits.document["rollouts"]
     assert (found["state"], found["version"], found["before"], found["percent"]) == ("bakes", 2, 1, 100)
     assert found["said"] == "baking: 0 of 40 requests, 0 of 30 minutes"
+    assert f"⏳ {model} 2: baking: 0 of 40 requests, 0 of 30 minutes" in world.words("status", "--env", "dev").out
 
     codes = ask(world, model, times=40, large=20)
     assert sorted(set(codes)) == [200, 500] and codes.count(500) == 20 * len(world.endpoints.gateway["dev"])
@@ -82,7 +83,7 @@ def test_a_version_that_fails_is_put_back_with_the_table_wherever_people_look(wo
     assert (
         (record.way_back, record.outcome, record.after.version) == (True, "succeeded", 1) if record.after else False
     )
-    assert record.reason.startswith("50 % of ") and " requests to 2 failed, 1 % may, and of " in record.reason
+    assert record.reason.startswith("50 % of ") and " requests to 2 failed; 1 % may, and " in record.reason
 
     (revert,) = world.reverts(model)
     assert "Asked for by `promobot watch`" in revert["body"] and "| failed | ⚠️ " in revert["body"], revert["body"]

@@ -138,7 +138,83 @@ T_MANIFESTS = "tests/kubernetes/test_manifests.py"
 FORKS = f"{T_ISOLATION}::test_a_forks_verdict_is_red_and_nothing_of_it_needs_a_runner_of_ours"
 
 TRITON_CONFIG = "bot/systems/triton/config.py"
+SEQUENTIAL, BAKES, T_BAKES = "bot/domain/sequential.py", "bot/domain/rollout.py", "tests/domain/test_rollout.py"
 MUTATIONS = (
+    # Bakes.
+    Mutation(
+        "bake",
+        "a version fails too often only where it fails more often than the old one",
+        SEQUENTIAL,
+        "    return is_above(new, limit, alpha) and difference(new, old, alpha).low > 0\n",
+        "    return is_above(new, limit, alpha)\n",
+        (f"{T_BAKES}::test_nothing_is_put_back_that_is_not_surely_bad",),
+    ),
+    Mutation(
+        "bake",
+        "what is allowed is no breach, however bad the old one was",
+        SEQUENTIAL,
+        "    return is_above(new, limit, alpha) and difference(new, old, alpha).low > 0\n",
+        "    return difference(new, old, alpha).low > 0\n",
+        (
+            "tests/domain/test_sequential.py::test_a_version_fails_too_often_only_above_the_limit_and_above_the_old_one",
+        ),
+    ),
+    Mutation(
+        "bake",
+        "bounds hold at every look",
+        SEQUENTIAL,
+        "    return _log_beta(hits + _PRIOR, misses + _PRIOR) - _log_beta(_PRIOR, _PRIOR) - likely >= -log(alpha)\n",
+        "    return hits * log(hits / seen.of or 1) + misses * log(misses / seen.of or 1) - likely >= 1\n",
+        ("tests/domain/test_sequential.py::test_a_true_rate_is_ever_outside_no_oftener_than_alpha",),
+    ),
+    Mutation(
+        "bake",
+        "nothing is judged by too few requests",
+        BAKES,
+        "    if requests >= rules.min_requests:\n",
+        "    if requests:\n",
+        (f"{T_BAKES}::test_nothing_is_put_back_that_is_not_surely_bad",),
+    ),
+    Mutation(
+        "bake",
+        "a gateway that does not say what it counted keeps a version from being baked",
+        BAKES,
+        "        if minutes >= rules.minutes and not seen.missing:\n",
+        "        if minutes >= rules.minutes:\n",
+        (f"{T_BAKES}::test_what_nobody_knows_puts_nothing_back_and_lets_nothing_go_on",),
+    ),
+    Mutation(
+        "bake",
+        "without the old version's numbers a breach is only told",
+        BAKES,
+        '            return Breach(table_of(step, pair, seen.bounds, rules, ("failed",)), why)\n',
+        '            return Breach(table_of(step, pair, seen.bounds, rules, ("failed",)))\n',
+        (f"{T_BAKES}::test_without_anything_to_compare_with_it_is_only_told",),
+    ),
+    Mutation(
+        "bake",
+        "a way back is not watched",
+        BAKES,
+        "    if last is None or last.after is None or last.way_back or slot.lane is not Lane.LIVE:\n",
+        "    if last is None or last.after is None or slot.lane is not Lane.LIVE:\n",
+        (f"{T_BAKES}::test_a_way_back_and_what_nobody_knows_is_no_rollout",),
+    ),
+    Mutation(
+        "bake",
+        "counts that began anew are no difference",
+        BAKES,
+        "    if min(*cells, *numbers, 0) < 0:\n",
+        "    if False:\n",
+        (f"{T_BAKES}::test_counts_that_began_anew_have_no_difference",),
+    ),
+    Mutation(
+        "bake",
+        "a version that begins to fail late does not hide",
+        BAKES,
+        "    for number, pair in enumerate((seen.pair, *seen.later)):\n",
+        "    for number, pair in enumerate((seen.pair,)):\n",
+        (f"{T_BAKES}::test_a_version_that_begins_to_fail_late_does_not_hide_behind_its_good_requests",),
+    ),
     # Rollouts.
     Mutation(
         "rollout",

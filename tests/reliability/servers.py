@@ -385,6 +385,20 @@ class Servers:
         """Start again what was stopped, with the memory that it had."""
         await self._begin()
 
+    async def do_fail_from(self, model: str, version: int, number: float) -> None:
+        """From now on a version cannot take numbers as large as this, on no Triton."""
+        for triton in self.tritons:
+            triton.fails_from[model, version] = number
+
+    async def do_ask_as_users(self, model: str, times: int, large: int) -> None:
+        """Ask each gateway so often, each time as another user, and ``large`` times of them with the number 1000."""
+        for port in self.ports.gateways:
+            line = _Line(port, self.ports.address)
+            for number in range(times):
+                value = 1000 if number * large // times != (number + 1) * large // times else 0.25
+                body = b'{"inputs":[{"name":"X","datatype":"FP32","shape":[1,1],"data":[%s]}]}' % str(value).encode()
+                await line.ask("POST", f"/v2/models/{model}/infer", body, user=str(number))
+
     async def do_restart_triton(self, number: int) -> None:
         """Start a Triton anew: it has loaded nothing."""
         self.tritons[number - 1].restart()
@@ -573,14 +587,15 @@ class _Line:
         self._port, self._address = port, address
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    async def ask(self, method: str, path: str, body: bytes = b"", *, user: str = "") -> tuple[int, bytes]:
         """Return status and body; 0 where the connection ended without an answer."""
         try:
             if self._streams is None:
                 self._streams = await asyncio.open_connection(self._address, self._port)
             reader, writer = self._streams
             lines = (f"{method} {path} HTTP/1.1", "Host: g", f"{USER.decode()}: 1", f"Content-Length: {len(body)}")
-            writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode() + body)
+            known = (f"x-user-id: {user}",) if user else ()
+            writer.write("".join(f"{line}\r\n" for line in (*lines, *known, "")).encode() + body)
             answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             length = next(int(v.partition(":")[2]) for v in answer.lower().split("\r\n") if v.startswith("content-l"))
             return int(answer.split(" ", 2)[1]), await reader.readexactly(length)

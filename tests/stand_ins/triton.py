@@ -22,6 +22,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import struct
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -116,6 +117,8 @@ class StandInTriton:
         self._said: dict[tuple[str, int], str] = {}
         self.no_room_for_two: frozenset[str] = frozenset()
         """Models of which it has room for one version, whatever its name."""
+        self.fails_from: dict[tuple[str, int], float] = {}
+        """By model and version the least number that it cannot take, until a restart."""
 
     def save(self) -> State:
         loaded = {(model, version): one for model, of_it in self._loaded.items() for version, one in of_it.items()}
@@ -124,7 +127,7 @@ class StandInTriton:
     def restart(self, state: State | None = None) -> None:
         """Forget everything, or remember what ``state`` says as if the files had been read just now."""
         now = time.time_ns()
-        self._loaded = {}
+        self._loaded, self.fails_from = {}, {}
         for (model, version), one in (state.loaded if state else {}).items():
             self._loaded.setdefault(model, {})[version] = replace(one, stamp=now)
         self._said = dict(state.said) if state else {}
@@ -203,6 +206,8 @@ class StandInTriton:
         self._drop(model, self._loaded.get(model, {}))
 
     def infer(self, model: str, version: int, values: list[float]) -> list[float]:
+        if max(values, default=0.0) >= self.fails_from.get((model, version), math.inf):
+            raise NotAnswered(f"'{model}' version {version} has no line for {max(values)} in its table")
         return [value + offset for value in values for offset in self._adds(model, version)]
 
     def _adds(self, model: str, version: int) -> tuple[float, ...]:

@@ -157,7 +157,7 @@ def test_no_skipped_job_fools_the_verdict() -> None:
 
 
 def test_no_deployment_is_cancelled() -> None:
-    for name in ("deploy", "dispatch", "drift"):
+    for name in ("deploy", "dispatch", "drift", "watch"):
         content = document(PROJECT / f".github/workflows/{name}.yml")
         groups = [content.get("concurrency"), *(job.get("concurrency") for job in content["jobs"].values())]
         assert [group["cancel-in-progress"] for group in groups if group] == [False]

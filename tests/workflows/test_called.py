@@ -35,6 +35,7 @@ def forge_folder(sandbox: Sandbox) -> Path:
     "checks.yml workflow_call",
     "deploy.yml workflow_call",
     "drift.yml workflow_call",
+    "watch.yml workflow_call",
 )
 def test_from_the_proposal_to_what_is_served_and_the_hourly_look(sandbox: Sandbox, forge_folder: Path) -> None:
     endpoints = sandbox.endpoints
@@ -72,6 +73,10 @@ def test_from_the_proposal_to_what_is_served_and_the_hourly_look(sandbox: Sandbo
     run = alex.next_run("drift.yml", lambda: alex.clock_strikes("17 * * * *"))
     assert (run["event"], run["conclusion"]) == ("schedule", "success"), alex.log(run)
     assert "Everything is as main says." in alex.log(run)
+
+    run = alex.next_run("watch.yml", lambda: alex.clock_strikes("*/5 * * * *"))
+    assert (run["event"], run["conclusion"]) == ("schedule", "success"), alex.log(run)
+    assert "nothing is being rolled out" in alex.log(run)
 
 
 @pytest.mark.long

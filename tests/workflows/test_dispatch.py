@@ -79,12 +79,14 @@ def test_inputs_are_arguments_and_never_code(endpoints: Endpoints, hostile: str)
 
 
 @pytest.mark.slow
-@pytest.mark.runs("drift.yml workflow_dispatch")
+@pytest.mark.runs("drift.yml workflow_dispatch", "watch.yml workflow_dispatch")
 def test_drift_is_green_while_nothing_differs_and_red_when_something_does(endpoints: Endpoints) -> None:
     alex = Person(endpoints)
     run = alex.dispatch("drift.yml")
     assert run["conclusion"] == "success", alex.log(run)
     assert "Everything is as main says." in alex.log(run)
+    run = alex.dispatch("watch.yml")
+    assert run["conclusion"] == "success" and "nothing is being rolled out" in alex.log(run), alex.log(run)
 
     routes = endpoints.state("dev") / "routes.json"
     _write_routes(

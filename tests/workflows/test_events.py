@@ -119,6 +119,7 @@ def test_five_merged_in_quick_succession_end_with_the_last_in_service_and_none_l
     "checks.yml pull_request_target reopened",
     "checks.yml merge_group checks_requested",
     "drift.yml schedule",
+    "watch.yml schedule",
 )
 def test_pushed_to_closed_opened_again_queued_and_merged(alex: Person, clone: Path, forge_folder: Path) -> None:
     pull = propose(alex, clone, MODEL)
@@ -149,9 +150,10 @@ def test_pushed_to_closed_opened_again_queued_and_merged(alex: Person, clone: Pa
     assert f"✓ the evidence holds for {MODEL} 1 in dev" in alex.log(queued)
     assert alex.served(MODEL) == {"1"}
 
-    run = alex.next_run("drift.yml", lambda: alex.clock_strikes("17 * * * *"))
-    assert run["conclusion"] == "success", alex.log(run)
-    assert run["event"] == "schedule"
+    for name, cron in (("drift.yml", "17 * * * *"), ("watch.yml", "*/5 * * * *")):
+        run = alex.next_run(name, lambda cron=cron: alex.clock_strikes(cron))  # type: ignore[misc]
+        assert run["conclusion"] == "success", alex.log(run)
+        assert run["event"] == "schedule"
 
 
 def test_each_event_that_a_workflow_declares_runs_through_act_in_some_test() -> None:

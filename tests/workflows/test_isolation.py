@@ -31,6 +31,7 @@ LABELS = {
     "deploy.yml": "promobot-deploy",
     "dispatch.yml": "promobot-deploy",
     "drift.yml": "promobot-deploy",
+    "watch.yml": "promobot-deploy",
 }
 OURS = (
     "github.event_name == 'merge_group' || (github.event_name == 'pull_request_target' && "

@@ -280,7 +280,8 @@ def _write_records(run: Run, items: list[Item], served: Desired, records: dict[s
 
 def _why_back(run: Run, change: Change) -> str:
     """Return why somebody goes back to this now, as the note on the share says it; empty where nobody said."""
-    ways = [way for way in read_ways_back(run.systems.share)[0] if change.after == way.whole.get(change.model)]
+    noted = (*run.ways, *read_ways_back(run.systems.share)[0])
+    ways = [way for way in noted if change.after == way.whole.get(change.model)]
     return max(ways, key=lambda way: way.turn).reason if ways else ""
 
 

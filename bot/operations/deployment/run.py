@@ -10,6 +10,7 @@ from bot.concurrency import Heard, gather, map_concurrent
 from bot.domain.plan import by_name
 from bot.domain.routes import RouteTable
 from bot.operations import Say
+from bot.operations.following import read_ways_back
 from bot.operations.past import Past
 from bot.platform import Platform, Serving
 from bot.records.ledger import HeldLedger
@@ -44,6 +45,8 @@ class Run(Past):
         """The thread that publishes a large package holds it."""
         self.reverts: dict[str, str] = {}
         """The address of each revert that is open for what this run could not bring into service, by its branch."""
+        self.ways = tuple(read_ways_back(systems.share)[0])
+        """The rollbacks that nobody has followed in Git when the run began, with the reason of each."""
         self._registered: dict[tuple[str, int], RegisteredVersion] = {}
 
     def map(
