@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from bot.concurrency import gather
 from bot.domain.bundled import entries_of
 from bot.domain.plan import aimed_at, serves
-from bot.domain.plan import serves
 from bot.domain.promotion import thread_of
 from bot.domain.record import verified_bundles, verified_entries
 from bot.domain.release import Lane, Slot
@@ -453,8 +452,6 @@ def _is_mine_to_do(platform: Platform, step: Baking) -> bool:
     with platform.serving().share.lease(wait_seconds=platform.settings.deadlines.turn_seconds):
         table = platform.share.routes.read(platform.environment)
     return serves(aimed_at(table.route(step.slot.model), step.slot.lane), step.new)
-    route = table.route(step.slot.model)
-    return serves(route.canary.target if route.canary else route.live, step.new)
 
 
 def _put_back(
