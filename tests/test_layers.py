@@ -107,8 +107,8 @@ LAYERS = {
     ),
     # The service is one of the commands, which stays until it is stopped.
     "bot.commands": layer(
-        "arguments commands domain environment_files errors exit_codes log_options operations output platform "
-        "records.ledger render requests results settings slack training.adoption training.model_directory "
+        "arguments commands domain environment_files errors exit_codes log_options metrics operations output "
+        "platform records.ledger render requests results settings slack training.adoption training.model_directory "
         "training.registration training.samples",
         "pydantic",
     ),

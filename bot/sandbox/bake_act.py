@@ -75,7 +75,7 @@ def _see_it_back(story: Story, version: int, patients: Patients) -> None:
         routes = [get(f"{gateway.url}/routes")["models"][MODEL] for gateway in story.endpoints.gateway["dev"]]
         if all(route["live"]["version"] == version and "canary" not in route for route in routes):
             seconds = time.monotonic() - (patients.first_failed_at or time.monotonic())
-            story.see(f"`promobot watch` put version {version} back {seconds:.1f} s after the first request failed")
+            story.see(f"users are back at version {version}, {seconds:.1f} s after the first request failed")
             return
         time.sleep(0.1)
     raise NotAsItMust(f"version {version} was not put back in {BACK_SECONDS:g} s")
