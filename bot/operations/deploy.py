@@ -27,6 +27,7 @@ from bot.operations import Say
 from bot.operations.cleanup import clean_up
 from bot.operations.deployment.admission import Admission, admit_all, held_among, is_quarantined
 from bot.operations.deployment.conclusion import conclude, flush_outbox, make_git_follow
+from bot.operations.deployment.in_place import going_back, name_version
 from bot.operations.deployment.item import Item, go_on, with_changed
 from bot.operations.deployment.loading import load, prove, take_in_newcomers
 from bot.operations.deployment.publishing import publish
@@ -144,6 +145,8 @@ def converge(
     admitted = admit_all(run, [*asked, *overruled])
     on_hold = _have_git_follow_what_is_held(run, admitted)
 
+    for shift in going_back(run, before):
+        name_version(run, shift)
     restoration = Restoration(run, needed, unfinished, deep=deep)
     todo = restoration.look_at_the_share(todo)
     repairs = repair(run, todo, needed, current.routes)

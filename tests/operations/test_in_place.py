@@ -43,6 +43,7 @@ def converted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             one.triton.versions = [shift.to.version]
 
     monkeypatch.setattr(in_place, "_convert", convert)
+    monkeypatch.setattr(in_place, "name_version", lambda *_: None)
     return seen
 
 

@@ -62,6 +62,7 @@ def proposed(world: World, model: str, recipe: str) -> int:
 
 def test_what_loading_takes_is_measured_shown_and_holds_what_has_no_room(world: World) -> None:
     model = world.model()
+    world.configure("dev", keep={"warm": 0})  # so that the way back loads anew
     with machines(world) as (_, serving):
         number = proposed(world, model, "first")
         taken = list(rows_of(world.sticky(number), "| loading on staging took"))

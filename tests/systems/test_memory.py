@@ -134,6 +134,7 @@ def test_what_others_load_meanwhile_is_not_taken_for_this_one(
 ) -> None:
     meter, seen = Meter(), iter([frozenset[tuple[str, int]](), frozenset({("other", 1)})])
     monkeypatch.setattr(memory, "_others", lambda *_: next(seen))
+    monkeypatch.setattr(TritonServer, "memory_told_of", lambda *_: [])
     with meter.measuring(server, "large", 1):
         pass
     assert meter.memory == Memory(problem=f"other models were loaded or unloaded on {server.name} meanwhile")

@@ -19,7 +19,7 @@ from bot.domain.routes import RouteTable, Target
 from bot.errors import PromobotError, Refused, Unavailable
 from bot.operations.deployment.loading import ask_to_load, wait_ready
 from bot.operations.deployment.run import Run
-from bot.systems.triton.config import render_config
+from bot.systems.triton.config import render_config, versions_of
 from bot.systems.triton.server import TritonServer
 
 
@@ -70,10 +70,13 @@ def going_back(run: Run, before: RouteTable) -> list[Shift]:
 
 
 def partly(before: RouteTable, current: RouteTable, shifts: Iterable[Shift]) -> RouteTable:
-    """Return the routes in which gateways take these shifts as soon as one Triton has them."""
+    """Return the routes in which gateways take these shifts as soon as one Triton has them.
+
+    Also where the routes in force (``current``) name them already: who wrote those may have been killed on the way.
+    """
     models = dict(before.models)
     for shift in shifts:
-        if current.target(shift.slot) != shift.to:
+        if current.target(shift.slot) != shift.to or current.route(shift.slot.model).partly:
             models[shift.slot.model] = replace(models[shift.slot.model], partly=True)
     return replace(before, models=models)
 
@@ -114,7 +117,18 @@ def first_half(
             "answers meanwhile",
             state="Nothing was unloaded.",
         )
+    name_version(run, shift)
     return [one.triton for one in done]
+
+
+def name_version(run: Run, shift: Shift) -> None:
+    """Let the configuration on the share name the version, so that it is what a Triton loads by this name.
+
+    A run that was killed may have left it at the other version. The share is then right for what is in service.
+    """
+    config = run.systems.share.models.config(shift.to.triton_model)
+    if config is None or versions_of(config) != [shift.to.version]:
+        run.held.models.write_config(shift.to.triton_model, render_config(shift.config, versions={shift.to.version}))
 
 
 def the_rest(run: Run, shift: Shift, *, strict: bool = True) -> dict[TritonServer, PromobotError]:
