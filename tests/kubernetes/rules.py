@@ -39,7 +39,7 @@ DOCUMENT = PROJECT / "docs" / "kubernetes.md"
 # Runners write their own configuration into their home.
 CHECKS, DEPLOY = "mlops/runner-checks", "mlops/runner-deploy"
 WRITABLE_ROOT = {CHECKS, DEPLOY}
-DEPLOYERS = ("mlops/slack", DEPLOY)
+DEPLOYERS = ("mlops/slack", "mlops/watch", DEPLOY)
 WRITTEN_BY_CHECKS = ("checks", "evidence")
 """Folders of the record store. tests/operations/test_check_with_little.py sees that the checks write there only."""
 
