@@ -47,6 +47,9 @@ __all__ = [
 
 # MLflow reads them when it is first imported, and would tell its makers of each test.
 os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
+# Libraries that compute would each begin as many threads as there are cores, which wait for one another by counting.
+# With three processes beside one another half of what a training takes went into that.
+os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
 if sys.dont_write_bytecode:
     # Images of containers often say so. Then each of the hundreds of processes that the tests start compiles all that
     # it imports again: MLflow's server alone 15 seconds instead of 5. It goes where a sandbox's parts keep theirs.
