@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.sandbox import bake_act, canary_act
+from bot.sandbox import bake_act, canary_act, shadow_act
 from bot.sandbox.story import Titled
 
-MORE: tuple[Titled, ...] = (canary_act.ACT, bake_act.ACT)
+MORE: tuple[Titled, ...] = (canary_act.ACT, bake_act.ACT, shadow_act.ACT)

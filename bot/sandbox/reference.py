@@ -85,6 +85,7 @@ RECIPES = {
         Recipe("weak", "one measurement alone", ("mean radius",)),
         Recipe("unscaled", "exported without its scaler", inverse_regularisation=0.7, forgets_scaling=True),
         Recipe("best", "less trust in each single measurement", inverse_regularisation=0.5),
+        Recipe("steady", "a little less trust again, and the same decisions", inverse_regularisation=0.4),
         Recipe("boasting", "a tree, measured on the rows that it learned", measured_on_training=True),
         Recipe("fragile", "a table that ends too early", inverse_regularisation=0.6, has_a_short_table=True),
         Recipe("one-sided", "all thirty measurements, and one clinic's results lost", loses_a_clinic=True),

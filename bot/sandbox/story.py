@@ -211,9 +211,9 @@ class Story:
             raise NotAsItMust(f"promobot {' '.join(arguments)}: {document['error']}")
         return document
 
-    def propose(self, version: int, environment: str) -> dict[str, Any]:
-        """Propose a version; return the pull request."""
-        proposed = self.promobot("propose", MODEL, str(version), "--env", environment)
+    def propose(self, version: int, environment: str, *more: str) -> dict[str, Any]:
+        """Propose a version, with ``more`` typed behind it; return the pull request."""
+        proposed = self.promobot("propose", MODEL, str(version), "--env", environment, *more)
         expect(proposed["action"], "opened", "what propose did")
         pull: dict[str, Any] = self.forge.pull(proposed["pull_request"])
         self.see(f"#{pull['number']} opened: {_first_line(pull['body'])}")
