@@ -70,7 +70,7 @@ def _rows() -> list[dict[str, Any]]:
 
 
 def _ask_until_it_is_told(story: Story, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Ask dev's gateways as users do, until the shadow is promotable or not; return what `promobot shadow` says."""
+    """Ask dev's gateways as users do, until its standing is certain; return what `promobot shadow` says."""
     deadline = time.monotonic() + SECONDS
     gateways = story.endpoints.gateway["dev"]
     while time.monotonic() < deadline:
