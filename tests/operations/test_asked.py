@@ -167,7 +167,8 @@ class FakeRun(Run):
         there.routes = SimpleNamespace(read=lambda _: ROUTES)
         self.systems = cast("Serving", SimpleNamespace(share=there, tritons=[triton], gateways=[]))
         deadlines = SimpleNamespace(load_seconds=1)
-        self.settings = cast("Environment", SimpleNamespace(deadlines=deadlines, environment="dev"))
+        settings = SimpleNamespace(deadlines=deadlines, environment="dev", replaces_in_place=lambda _: False)
+        self.settings = cast("Environment", settings)
         self.ledger: Any = SimpleNamespace(evidence_of=lambda *_: iter(()))
         self._triton = triton
 
