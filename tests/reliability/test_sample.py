@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SAMPLED = ("bundles", "crash", "errors", "in place", "lost", "overtaken", "rollout", "sequences")
+SAMPLED = ("bake", "bundles", "crash", "errors", "in place", "lost", "overtaken", "rollout", "sequences")
 
 
 @pytest.mark.timeout(600)
