@@ -58,7 +58,7 @@ def test_an_honest_claim_is_seldom_blamed_also_where_no_row_is_wrong() -> None:
 def test_figures_of_some_rows_are_kept_beside_the_others() -> None:
     kept = page.read()
     f1 = {50: {"runs": 9, "false_holds": 1.0, "false_misses": 0.0}}
-    both = page.together(kept, {"runs": kept["runs"], "verdicts": {"F1": f1}, "seconds": 1})
+    both = page.together(kept, {"runs": kept["runs"], "verdicts": {"F1": f1}})
     assert list(both["verdicts"]) == list(kept["verdicts"])
     assert both["verdicts"]["F1"] == {"50": {"runs": 9, "false_holds": 1.0, "false_misses": 0.0}}
     assert both["verdicts"]["accuracy"] == kept["verdicts"]["accuracy"]

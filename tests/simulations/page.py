@@ -30,7 +30,7 @@ def together(kept: Found, found: Found) -> dict[str, Any]:
     """Return the figures that are kept with those that were simulated anew, in the order of the populations."""
     anew: dict[str, Any] = json.loads(json.dumps(found))
     assert kept["runs"] == anew["runs"], "figures of other runs do not compare"
-    both = {**kept, "seconds": kept["seconds"] + anew["seconds"]}
+    both = dict(kept)
     for part, of in anew.items():
         if isinstance(of, dict):
             every = {**kept.get(part, {}), **of}
