@@ -70,7 +70,7 @@ def test_the_bot_reaches_the_metrics_of_tritons_and_nobody_else_reaches_anything
 def test_everything_that_counts_is_scraped_where_it_listens() -> None:
     cluster = with_metrics()
     found = scraped(cluster)
-    assert {each["metadata"]["name"] for each in found} == {"gateway", "triton", "triton-staging", "slack"}
+    assert {each["metadata"]["name"] for each in found} == {"gateway", "triton", "triton-staging", "slack", "watch"}
     for each in found:
         about = _annotations(each)
         pods = cluster.pod(f"{each['metadata']['namespace']}/{each['metadata']['name']}")
@@ -94,7 +94,7 @@ def test_the_namespace_that_scrapes_reaches_that_and_nothing_of_control() -> Non
     serving = {
         (f"ml-{name}/{part}", port) for name in ENVIRONMENTS for part, port in (("gateway", 8080), ("triton", 8002))
     }
-    assert found == serving | {("mlops/triton-staging", 8002), ("mlops/slack", 9100)}
+    assert found == serving | {("mlops/triton-staging", 8002), ("mlops/slack", 9100), ("mlops/watch", 9100)}
 
 
 def test_without_the_component_nobody_scrapes() -> None:
