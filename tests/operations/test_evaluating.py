@@ -102,7 +102,7 @@ def test_parts_on_a_real_triton_are_together_one_run(
         asked = {who: asking(server, "measured", n, opened, rules) for who, n in ((PROPOSED, 2), (IN_SERVICE, 1))}
     assert {rows_in_a_request(rules.batch_rows, [one.max_rows]) for one in asked.values()} == {100}
     whole = list(ask(opened.batches(100), {who: one.ask for who, one in asked.items()}))
-    together = list(merged(tmp_path / "answers", opened, DIGESTS, batch_rows=100))
+    together = list(merged(tmp_path / "answers", opened, DIGESTS, {who: one.output for who, one in asked.items()}))
     assert len(together) == len(whole) == 10
     for one, other in zip(together, whole, strict=True):
         for who in DIGESTS:

@@ -21,7 +21,13 @@ from bot.operations.deployment.item import Item, take_step
 from bot.settings import Environment
 
 BOT = Path(__file__).parents[2] / "bot"
-BOUNDARIES = {"bot/cli.py", "bot/slack/doing.py", "bot/operations/reconcile.py", "bot/operations/deploy.py"}
+BOUNDARIES = {
+    "bot/cli.py",
+    "bot/slack/doing.py",
+    "bot/operations/reconcile.py",
+    "bot/operations/deploy.py",
+    "bot/operations/watching.py",
+}
 """Where a command ends, or where what is over cannot be undone by it."""
 
 
