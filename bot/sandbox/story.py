@@ -227,7 +227,7 @@ class Story:
 
     def propose_settings(self, title: str, change: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
         """Change dev's environment file as a person does, in a pull request; return that."""
-        path, branch = self.checkout / "manifests/environments/dev.yaml", "alex-settings"
+        path, branch = self.checkout / "manifests/environments/dev.yaml", f"alex/{title.lower().replace(' ', '-')}"
         self._git("fetch", "--quiet", "origin", "main")
         self._git("checkout", "--quiet", "-B", branch, "FETCH_HEAD")
         document = yaml.safe_load(path.read_text())
