@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from bot.domain.routes import Canary, Route, RouteTable
-from tests.benchmarks.asking import Load, ask, percentile
-from tests.benchmarks.gateway import binary_load, cpu_seconds, for_seconds, json_load, port_of
+from tests.benchmarks.asking import percentile
+from tests.benchmarks.gateway import binary_load, costs, json_load, port_of
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
 from tests.gateway.gateways import gateway_process, target, write_routes
 from tests.gateway.triton import publish_adder, running_triton
@@ -45,27 +45,14 @@ def _run(bench: Bench) -> Iterator[Figure]:
         for kind, load in (("JSON", json_load), ("binary", binary_load)):
             loads = {name: load(port_of(gateway.url)) for name, gateway in gateways.items()}
             loads = {name: replace(one, headers=f"{one.headers}{KEY}: {USER}\r\n") for name, one in loads.items()}
-            for each in loads.values():
-                ask(for_seconds(each, seconds / 5, rate=0.0))  # connections are opened, code is warm
-            spent: dict[str, list[float]] = {name: [] for name in gateways}
-
-            def measured(
-                name: str, loads: dict[str, Load] = loads, spent: dict[str, list[float]] = spent
-            ) -> list[float]:
-                process = gateways[name].process.pid
-                before = cpu_seconds(process)
-                heard = ask(for_seconds(loads[name], seconds))
-                spent[name].append((cpu_seconds(process) - before) / len(heard.waits))
-                return heard.waits
-
-            waits = bench.alternate({name: lambda name=name: measured(name) for name in gateways})
-            for name in list(gateways)[1:]:
-                ours, peer = ([percentile(one, 0.5) for one in waits[each]] for each in (name, "live alone"))
-                note = f"{percentile(peer, 0.5) * 1e3:.2f} ms without"
-                yield Figure(f"p50 of a request, {kind}, {name}", ours, OFF, peer, goal=GOAL, note=note)
-                note = f"{percentile(spent['live alone'], 0.5) * 1e6:.0f} µs without"
+            found = costs(bench, loads, {name: one.process.pid for name, one in gateways.items()}, seconds=seconds)
+            alone = found.pop("live alone")
+            for name, cost in found.items():
+                note = f"{percentile(alone.waits, 0.5) * 1e3:.2f} ms without"
+                yield Figure(f"p50 of a request, {kind}, {name}", cost.waits, OFF, alone.waits, goal=GOAL, note=note)
+                note = f"{percentile(alone.spent, 0.5) * 1e6:.0f} µs without"
                 said = f"processor time for a request, {kind}, {name}"
-                yield Figure(said, spent[name], OFF, spent["live alone"], goal=GOAL, note=note)
+                yield Figure(said, cost.spent, OFF, alone.spent, goal=GOAL, note=note)
 
 
 BENCHMARK = Benchmark("canary", "what dividing requests costs a gateway and its users", _run)

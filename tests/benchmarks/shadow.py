@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
-from tests.benchmarks.asking import Load, ask, percentile
-from tests.benchmarks.gateway import RATE, binary_load, for_seconds, json_load, port_of
+from tests.benchmarks.asking import percentile
+from tests.benchmarks.gateway import RATE, binary_load, costs, json_load, port_of
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
 from tests.gateway.gateways import gateway_process, table, target, write_routes
 from tests.gateway.triton import publish_adder, running_triton
@@ -42,38 +41,19 @@ def _run(bench: Bench) -> Iterator[Figure]:
             )
         for kind, load in (("JSON", json_load), ("binary", binary_load)):
             loads = {name: load(port_of(gateway.url)) for name, gateway in gateways.items()}
-            for each in loads.values():
-                ask(for_seconds(each, seconds / 5, rate=0.0))  # connections are opened, code is warm
-            spent: dict[str, list[float]] = {name: [] for name in gateways}
-
-            def measured(
-                name: str, loads: dict[str, Load] = loads, spent: dict[str, list[float]] = spent
-            ) -> list[float]:
-                process = gateways[name].process.pid
-                before = _used_seconds(process)
-                heard = ask(for_seconds(loads[name], seconds))
-                spent[name].append((_used_seconds(process) - before) / len(heard.waits))
-                return heard.waits
-
-            waits = bench.alternate({name: lambda name=name: measured(name) for name in gateways})
+            found = costs(bench, loads, {name: one.process.pid for name, one in gateways.items()}, seconds=seconds)
+            quiet = found.pop("compares nothing")
             at = f"at {RATE:g} requests a second, {kind}"
-            for name in list(gateways)[1:]:
-                ours, peer = ([percentile(one, 0.5) for one in waits[each]] for each in (name, "compares nothing"))
-                note = f"{percentile(peer, 0.5) * 1e3:.2f} ms without"
-                yield Figure(f"p50 of a request {at}, {name}", ours, OFF, peer, goal=GOAL, note=note)
-                note = f"{percentile(spent['compares nothing'], 0.5) * 1e6:.0f} µs without"
+            for name, cost in found.items():
+                note = f"{percentile(quiet.waits, 0.5) * 1e3:.2f} ms without"
+                yield Figure(f"p50 of a request {at}, {name}", cost.waits, OFF, quiet.waits, goal=GOAL, note=note)
+                note = f"{percentile(quiet.spent, 0.5) * 1e6:.0f} µs without"
                 said = f"processor time for a request and its copy {at}, {name}"
-                yield Figure(said, spent[name], OFF, spent["compares nothing"], goal=GOAL, note=note)
+                yield Figure(said, cost.spent, OFF, quiet.spent, goal=GOAL, note=note)
         for name in list(gateways)[1:]:
             pair = gateways[name].routes()["shadows"]["adder"]["compared"]
             share = pair["copies"] / sum(pair["live_cells"])
             yield Figure(f"compared share of all copies, {name}", [share], unit="of 1")
-
-
-def _used_seconds(process: int) -> float:
-    """Return the processor time of all threads of a process, in steps far below those of /proc/PID/stat."""
-    threads = Path(f"/proc/{process}/task").iterdir()
-    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
 BENCHMARK = Benchmark("shadow", "what comparing a shadow costs a gateway and its users", _run)

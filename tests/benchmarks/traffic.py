@@ -16,8 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bot.domain.routes import Canary, Route, RouteTable
-from tests.benchmarks.asking import Load, ask, percentile
-from tests.benchmarks.gateway import RATE, binary_load, for_seconds, json_load, port_of
+from tests.benchmarks.asking import Load, percentile
+from tests.benchmarks.gateway import RATE, binary_load, costs, json_load, port_of
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
 from tests.gateway.gateways import gateway_process, target, write_routes
 from tests.gateway.triton import publish_adder, running_triton
@@ -66,29 +66,14 @@ def _run(bench: Bench) -> Iterator[Figure]:
 def _compared(
     bench: Bench, what: str, kind: str, loads: dict[str, Load], pids: dict[str, int], seconds: float
 ) -> Iterator[Figure]:
-    for each in loads.values():
-        ask(for_seconds(each, seconds / 3, rate=0.0))  # connections are opened, code is warm
-
-    def asked(name: str) -> tuple[float, float]:
-        used = _processor_seconds(pids[name])
-        heard = ask(for_seconds(loads[name], seconds))
-        return heard.percentile(0.5), (_processor_seconds(pids[name]) - used) / max(len(heard.waits), 1)
-
-    found = bench.alternate({name: lambda name=name: asked(name) for name in loads})
+    found = costs(bench, loads, pids, seconds=seconds)
+    today, before = found["today"], found["before"]
     against = f"the gateway of {BEFORE[:8]}"
-    waits = {name: [wait for wait, _ in rounds] for name, rounds in found.items()}
-    used = {name: [spent for _, spent in rounds] for name, rounds in found.items()}
-    note = f"{percentile(waits['before'], 0.5) * 1e3:.2f} ms before, at {RATE:g} requests a second"
-    yield Figure(f"p50 of a request, {kind}, {what}", waits["today"], against, waits["before"], goal=1.05, note=note)
-    note = f"{percentile(used['before'], 0.5) * 1e6:.0f} µs before"
+    note = f"{percentile(before.waits, 0.5) * 1e3:.2f} ms before, at {RATE:g} requests a second"
+    yield Figure(f"p50 of a request, {kind}, {what}", today.waits, against, before.waits, goal=1.05, note=note)
+    note = f"{percentile(before.spent, 0.5) * 1e6:.0f} µs before"
     name = f"processor time of the gateway for a request, {kind}, {what}"
-    yield Figure(name, used["today"], against, used["before"], goal=1.05, note=note)
-
-
-def _processor_seconds(process: int) -> float:
-    """Return how long the threads of a process ran: in nanoseconds, where ticks would say 4 % of a turn."""
-    threads = Path(f"/proc/{process}/task").iterdir()
-    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+    yield Figure(name, today.spent, against, before.spent, goal=1.05, note=note)
 
 
 def _unpacked(tree: Path) -> bool:

@@ -7,12 +7,9 @@ done, once.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-
-import yaml
 
 from tests.reliability import invariants
 from tests.reliability.crash import killed_at, spots
@@ -93,22 +90,11 @@ def run(matrix: Matrix) -> Iterator[Point]:
             yield from _kills(matrix, scene, bake)
 
 
-@contextlib.contextmanager
-def _with_rules(scene: Scene, bake: Bake) -> Iterator[None]:
-    path = scene.settings_file
-    was = path.read_text()
-    path.write_text(yaml.safe_dump({**yaml.safe_load(was), "rollout": bake.rules}, sort_keys=False))
-    try:
-        yield
-    finally:
-        path.write_text(was)
-
-
 def _kills(matrix: Matrix, scene: Scene, bake: Bake) -> Iterator[Point]:
     rows = f"{bake.name}: calls", f"{bake.name}: requests"
     if not any(map(matrix.wants, rows)):
         return
-    with _with_rules(scene, bake):
+    with scene.settings_with(rollout=bake.rules):
         log = scene.home / "bake.log"
         bake.restore(scene)
         ended = scene.run(*WATCH, log=log)
@@ -185,7 +171,7 @@ def _two_at_once(matrix: Matrix, scene: Scene) -> Iterator[Point]:
     """One watch stands still at each of its requests while another looks; then it wakes up."""
     name = "two watches at once"
     for bake in BAKES if not matrix.sample else BAKES[1:2]:
-        with _with_rules(scene, bake):
+        with scene.settings_with(rollout=bake.rules):
             bake.restore(scene)
             scene.run(*WATCH)
             requests = len(scene.look(ask=False).requests)
@@ -203,7 +189,7 @@ def _two_at_once(matrix: Matrix, scene: Scene) -> Iterator[Point]:
 def _github_is_away(_: Matrix, scene: Scene) -> Iterator[Point]:
     """A breach is put back all the same; the revert follows when GitHub answers."""
     for bake in BAKES[:2]:
-        with _with_rules(scene, bake):
+        with scene.settings_with(rollout=bake.rules):
             bake.restore(scene)
             scene.tell("stop", names=("forge",))
             ended = scene.run(*WATCH)
@@ -217,7 +203,7 @@ def _github_is_away(_: Matrix, scene: Scene) -> Iterator[Point]:
 def _step_without_github(_: Matrix, scene: Scene) -> Iterator[Point]:
     """A step waits for GitHub, and is made when it answers."""
     bake = BAKES[2]
-    with _with_rules(scene, bake):
+    with scene.settings_with(rollout=bake.rules):
         bake.restore(scene)
         scene.tell("stop", names=("forge",))
         problems = list(_ended(scene.run(*WATCH), 1))
@@ -227,7 +213,7 @@ def _step_without_github(_: Matrix, scene: Scene) -> Iterator[Point]:
 
 def _slack_is_away(_: Matrix, scene: Scene) -> Iterator[Point]:
     bake = BAKES[0]
-    with _with_rules(scene, bake):
+    with scene.settings_with(rollout=bake.rules):
         bake.restore(scene)
         scene.tell("slack_fails")
         problems = list(_ended(scene.run(*WATCH), 1))

@@ -5,38 +5,22 @@ Users ask all the while, and each answer is compared with the bytes of the versi
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import yaml
 
 from bot.domain.routes import Target
 from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.scene import BUNDLE, Ended, Scene
+from tests.reliability.told import Row, as_told
 
 DRIFT, RECONCILE = ("drift", "--env", "dev"), ("reconcile", "--env", "dev")
 GATES = {model: {"metrics": {"accuracy": {"minimum": 0.5}}} for model in BUNDLE}
 
 
-@dataclass(frozen=True)
-class Row:
-    """Something that happens to a bundle; ``act`` yields what does not hold."""
-
-    name: str
-    act: Callable[[Scene], Iterator[str]]
-
-
 def run(matrix: Matrix) -> Iterator[Point]:
     """Try each row once."""
-    scene = matrix.scene()
-    for row in ROWS:
-        if matrix.wants(row.name) and (not matrix.sample or row.name in SAMPLED):
-            scene.seed = 0
-            scene.restore("empty", models=())
-            with _settings_as_they_were(scene):
-                yield Point(row.name, "as told", list(row.act(scene)))
+    yield from as_told(matrix, ROWS, sampled=SAMPLED)
 
 
 # --- what happens -------------------------------------------------------------------------------------------------
@@ -182,23 +166,10 @@ def _damaged(scene: Scene, target: Target, file: str = "weights/part.data") -> I
     path.write_bytes(b"damaged")
 
 
-@contextlib.contextmanager
-def _settings_as_they_were(scene: Scene) -> Iterator[None]:
-    path = scene.settings_file
-    was = path.read_text()
-    try:
-        yield
-    finally:
-        path.write_text(was)
-
-
 def _take_apart(scene: Scene) -> None:
     """Drop the bundle from the settings; each of its parts has a gate from then on."""
-    path = scene.settings_file
-    document: dict[str, Any] = yaml.safe_load(path.read_text())
-    document["bundles"] = {}
-    document["gates"].update(GATES)
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    gates = yaml.safe_load(scene.settings_file.read_text())["gates"]
+    scene.change_settings(bundles={}, gates={**gates, **GATES})
 
 
 def _ended(ended: Ended, code: int) -> Iterator[str]:

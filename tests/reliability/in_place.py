@@ -7,8 +7,7 @@ Users ask all the while, and every question is answered: by one of the two versi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import yaml
 
@@ -17,44 +16,27 @@ from tests.reliability.crash import kills
 from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.scenarios import ROLLBACK, Scenario, expect, served
 from tests.reliability.scene import Kill, Scene
+from tests.reliability.told import Row, as_told
 
 MODEL = "churn"
 
 
-@dataclass(frozen=True)
-class Row:
-    """Something that happens while a version is replaced; ``act`` yields what does not hold."""
-
-    name: str
-    act: Callable[[Scene], Iterator[str]]
-
-
 def run(matrix: Matrix) -> Iterator[Point]:
     """Try each row once, then kill each scenario at each of its points."""
-    scene = matrix.scene()
-    with one_at_a_time(scene):
-        for row in ROWS:
-            if matrix.wants(row.name) and (not matrix.sample or row.name in SAMPLED):
-                scene.seed = 0
-                scene.restore("empty", models=())
-                yield Point(row.name, "as told", list(row.act(scene)))
+    with one_at_a_time(matrix.scene()):
+        yield from as_told(matrix, ROWS, sampled=SAMPLED)
         yield from kills(matrix, [one for one in KILLED if not matrix.sample or one.name in SAMPLED])
 
 
 @contextlib.contextmanager
 def one_at_a_time(scene: Scene, replace: str = "in place") -> Iterator[None]:
     """Have Tritons with room for one version of churn, and settings that say so."""
-    path = scene.settings_file
-    was = path.read_text()
-    path.write_text(
-        yaml.safe_dump({**yaml.safe_load(was), "rollout": {MODEL: {"replace": replace}}}, sort_keys=False)
-    )
-    scene.tell("no_room_for_two", models=(MODEL,))
-    try:
-        yield
-    finally:
-        path.write_text(was)
-        scene.tell("no_room_for_two", models=())
+    with scene.settings_with(rollout={MODEL: {"replace": replace}}):
+        scene.tell("no_room_for_two", models=(MODEL,))
+        try:
+            yield
+        finally:
+            scene.tell("no_room_for_two", models=())
 
 
 # --- what happens -------------------------------------------------------------------------------------------------
@@ -97,29 +79,16 @@ def _main_changes_its_mind(scene: Scene) -> Iterator[str]:
 def _only_one_triton(scene: Scene) -> Iterator[str]:
     """Without a second Triton it is held, unless the settings accept an outage; going back is not held."""
     served(scene, MODEL, 1)
-    path = scene.settings_file
-    document = yaml.safe_load(path.read_text())
-    path.write_text(yaml.safe_dump({**document, "tritons": document["tritons"][:1]}, sort_keys=False))
-    try:
-        scene.merge(MODEL, 2)
-        ended = scene.deploy()
-        yield from _ended(ended.code, 1, ended.said)
-        if "held: churn 1 → 2 in dev" not in ended.said or "dev has one Triton" not in ended.said:
-            yield f"it does not say that it is held: {ended.said}"
-        path.write_text(
-            yaml.safe_dump(
-                {
-                    **document,
-                    "tritons": document["tritons"][:1],
-                    "rollout": {MODEL: {"replace": "in place with an outage"}},
-                },
-                sort_keys=False,
-            )
-        )
-        ended = scene.deploy()
-        yield from _ended(ended.code, 0, ended.said)
-    finally:
-        path.write_text(yaml.safe_dump(document, sort_keys=False))
+    tritons = yaml.safe_load(scene.settings_file.read_text())["tritons"][:1]
+    scene.change_settings(tritons=tritons)
+    scene.merge(MODEL, 2)
+    ended = scene.deploy()
+    yield from _ended(ended.code, 1, ended.said)
+    if "held: churn 1 → 2 in dev" not in ended.said or "dev has one Triton" not in ended.said:
+        yield f"it does not say that it is held: {ended.said}"
+    scene.change_settings(rollout={MODEL: {"replace": "in place with an outage"}})
+    ended = scene.deploy()
+    yield from _ended(ended.code, 0, ended.said)
 
 
 def _triton_restarts(scene: Scene) -> Iterator[str]:

@@ -7,11 +7,8 @@ moment it is one of the two that the rollout is about.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-import yaml
 
 from bot.domain.record import DeploymentRecord
 from bot.domain.routes import Canary, Target
@@ -20,6 +17,7 @@ from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.overtaken import standing_still
 from tests.reliability.scenarios import DEPLOY, ROLLBACK, Scenario, expect, served
 from tests.reliability.scene import BUNDLE, STEP, Ended, Scene
+from tests.reliability.told import Row, as_told
 
 STEPS = (10, 50, 100)
 ROLLOUT: Mapping[str, Any] = {
@@ -29,37 +27,17 @@ ROLLOUT: Mapping[str, Any] = {
 DRIFT = ("drift", "--env", "dev")
 
 
-@dataclass(frozen=True)
-class Row:
-    """Something that happens to a rollout; ``act`` yields what does not hold."""
-
-    name: str
-    act: Callable[[Scene], Iterator[str]]
-
-
 def run(matrix: Matrix) -> Iterator[Point]:
     """Try each row once, then kill each scenario at each of its points."""
-    scene = matrix.scene()
-    with stepping(scene):
-        for row in ROWS:
-            if matrix.wants(row.name) and (not matrix.sample or row.name in SAMPLED):
-                scene.seed = 0
-                scene.restore("empty", models=())
-                yield Point(row.name, "as told", list(row.act(scene)))
+    with stepping(matrix.scene()):
+        yield from as_told(matrix, ROWS, sampled=SAMPLED)
         yield from kills(matrix, [one for one in KILLED if not matrix.sample or one.name in SAMPLED])
         yield from standing_still(matrix, () if matrix.sample else OVERTAKEN)
 
 
-@contextlib.contextmanager
-def stepping(scene: Scene) -> Iterator[None]:
+def stepping(scene: Scene) -> contextlib.AbstractContextManager[None]:
     """Let changes of churn and of the bundle go out step by step."""
-    path = scene.settings_file
-    was = path.read_text()
-    path.write_text(yaml.safe_dump({**yaml.safe_load(was), "rollout": dict(ROLLOUT)}, sort_keys=False))
-    try:
-        yield
-    finally:
-        path.write_text(was)
+    return scene.settings_with(rollout=dict(ROLLOUT))
 
 
 # --- what happens -------------------------------------------------------------------------------------------------

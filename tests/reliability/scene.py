@@ -33,7 +33,7 @@ import tempfile
 import termios
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -310,6 +310,21 @@ class Scene:
     @property
     def settings_file(self) -> Path:
         return self.root / f"manifests/environments/{ENVIRONMENT}.yaml"
+
+    @contextlib.contextmanager
+    def settings_with(self, **parts: Any) -> Iterator[None]:
+        """Have these parts in the environment file; it is as it was after the block."""
+        was = self.settings_file.read_text()
+        self.change_settings(**parts)
+        try:
+            yield
+        finally:
+            self.settings_file.write_text(was)
+
+    def change_settings(self, **parts: Any) -> None:
+        """Put these parts into the environment file, in the place of those that are there."""
+        document = yaml.safe_load(self.settings_file.read_text())
+        self.settings_file.write_text(yaml.safe_dump({**document, **parts}, sort_keys=False))
 
     # --- versions ----------------------------------------------------------------------------------------------
 
