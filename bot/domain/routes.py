@@ -158,6 +158,11 @@ class Routed:
     """Whether another version answers the same users: then only a request that names the version gets this one."""
 
     @property
+    def fills_its_slot(self) -> bool:
+        """Whether its slot holds it: a route names it as live or as a shadow."""
+        return not self.asked_by and not self.percent
+
+    @property
     def why(self) -> str:
         """Why it is in use, to follow its name."""
         if self.asked_by:

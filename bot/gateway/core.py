@@ -46,7 +46,7 @@ from bot.gateway.asgi import (
     unless_gone,
 )
 from bot.gateway.budget import Budget, Full, Held
-from bot.gateway.connection import ExchangeFailed, Headers, Reply
+from bot.gateway.connection import ExchangeFailed, Headers
 from bot.gateway.discovery import Discovery
 from bot.gateway.metrics import Scrape, exposition, totals_of
 from bot.gateway.rewrite import with_public_name
@@ -55,7 +55,7 @@ from bot.gateway.shadow import Answered, Shadows
 from bot.gateway.table import Broken, NotTaken, RoutesFile, check_successor
 from bot.gateway.totals import Totals, total
 from bot.gateway.traffic import CLIENT_LEFT, MINUTE_SECONDS, OWN, Counter, TrafficCounts
-from bot.gateway.tritons import MAY_LACK_THE_VERSION, NOT_LOADED, Tritons, in_the_way, request_to
+from bot.gateway.tritons import Tritons, in_the_way, lacks_the_version, request_to
 from bot.gateway.workers import State, Workers
 
 if TYPE_CHECKING:
@@ -582,7 +582,7 @@ class Gateway:
         answered: Answered | None = None
         if counter is not None:
             seconds = perf_counter() - began
-            counter.note(reply.status, seconds, lacking=reply.status != 200 and _lacking(reply))
+            counter.note(reply.status, seconds, lacking=reply.status != 200 and lacks_the_version(reply))
             if model in self._shadows.counts:
                 answered = Answered(target, reply, seconds)
         await send_reply(reply, send, ours=ours)
@@ -644,11 +644,6 @@ def _sum_of_copies(workers: Iterable[Mapping[str, object]]) -> dict[str, object]
 
 def _without_counts(worker: State) -> State:
     return {key: value for key, value in worker.items() if key not in _SUMMED}
-
-
-def _lacking(reply: Reply) -> bool:
-    """Say whether Triton refused because it does not have the version, whatever status it gives that."""
-    return reply.status in MAY_LACK_THE_VERSION and NOT_LOADED in reply.body
 
 
 def _answering(table: RouteTable) -> set[Target]:

@@ -23,7 +23,7 @@ from bot.gateway.budget import Budget, Full, Held
 from bot.gateway.connection import ExchangeFailed, Headers, NotSent, Reply
 from bot.gateway.rewrite import HEADER_LENGTH
 from bot.gateway.settings import ShadowSettings
-from bot.gateway.tritons import MAY_LACK_THE_VERSION, NOT_LOADED, Tritons, request_to
+from bot.gateway.tritons import Tritons, lacks_the_version, request_to
 
 log = logging.getLogger("bot.gateway")
 
@@ -201,8 +201,7 @@ class Shadows:
                 _count_failure(counts, pair, unreached=isinstance(error, NotSent))
                 return
             if reply.status != 200:
-                lacks = reply.status in MAY_LACK_THE_VERSION and NOT_LOADED in reply.body
-                _count_failure(counts, pair, unreached=lacks)
+                _count_failure(counts, pair, unreached=lacks_the_version(reply))
                 return
             seconds = time.perf_counter() - started
             counts.answered += 1

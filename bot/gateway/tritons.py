@@ -37,6 +37,11 @@ class Readiness:
     found: bool = False
 
 
+def lacks_the_version(reply: Reply) -> bool:
+    """Say whether Triton refused because it does not have the version, whatever status it gives that."""
+    return reply.status in MAY_LACK_THE_VERSION and NOT_LOADED in reply.body
+
+
 def in_the_way(said: Sequence[Readiness]) -> list[Readiness]:
     """Return the Tritons that do not have a version, and because of which it must not be routed to.
 
@@ -153,7 +158,7 @@ class Tritons:
             match said.ready:
                 case False:
                     refusal = refusal or reply
-                case True if NOT_LOADED in reply.body:
+                case True if lacks_the_version(reply):
                     return await server.send(request, timeout_seconds=self._timeout_seconds)
                 case _:
                     return reply

@@ -413,7 +413,7 @@ def _discard_package(digest: str, held: HeldShare) -> None:
 
 
 def _what_is_loaded(triton: TritonServer) -> Loaded:
-    return frozenset((state.model, state.version) for state in triton.index() if state.loaded)
+    return frozenset(state.pair for state in triton.index() if state.loaded)
 
 
 def _not_narrowed(triton_model: str, why: str) -> str:

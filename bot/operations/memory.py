@@ -94,7 +94,7 @@ def _others(triton: TritonServer, name: str) -> frozenset[tuple[str, int]]:
         index = [state for state in triton.index() if state.model != name]
         moving = [state for state in index if state.loaded and not state.ready]
         if not moving:
-            return frozenset((state.model, state.version) for state in index if state.ready)
+            return frozenset(state.pair for state in index if state.ready)
         if time.monotonic() >= deadline:
             said = f"{moving[0].model} is {moving[0].state} there"
             raise Unavailable(said, system=f"Triton {triton.name} ({triton.metrics})")

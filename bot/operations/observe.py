@@ -43,7 +43,7 @@ def underway(share: ModelRepository) -> tuple[Underway, ...]:
 
 
 def _loaded(triton: TritonServer) -> Loaded:
-    return frozenset((state.model, state.version) for state in triton.index() if state.ready)
+    return frozenset(state.pair for state in triton.index() if state.ready)
 
 
 def _silent(error: PromobotError) -> str:

@@ -161,8 +161,8 @@ def _there(shift: Shift, triton: TritonServer) -> _There:
     own = [state for state in triton.index() if shift.is_of(state.model)]
     return _There(
         triton,
-        frozenset((state.model, state.version) for state in own if state.ready),
-        frozenset((state.model, state.version) for state in own if state.loaded),
+        frozenset(state.pair for state in own if state.ready),
+        frozenset(state.pair for state in own if state.loaded),
     )
 
 

@@ -177,7 +177,7 @@ def wait_ready(run: Run, wanted: list[Target], triton: TritonServer) -> dict[Tar
     for state in triton.wait_ready(pairs, timeout_seconds=run.settings.deadlines.load_seconds):
         said = f"{state.model} {state.version} is {state.state} after the load {state.reason}".strip()
         kind = Rejected if load_failed(state.state, state.reason) else Unavailable
-        found[pairs[(state.model, state.version)]] = kind(said, system=f"Triton {triton.name}")
+        found[pairs[state.pair]] = kind(said, system=f"Triton {triton.name}")
     return found
 
 

@@ -41,7 +41,7 @@ class Restoration:
         self.repaired: list[str] = []
         self.problems: list[str] = []
         for what in in_use.everything:
-            if not what.asked_by and not what.percent and unfinished.publishes_again(what):
+            if what.fills_its_slot and unfinished.publishes_again(what):
                 self._wrong[what] = "its repair was cut off"
 
     def look_at_the_share(self, todo: Plan) -> Plan:
@@ -95,12 +95,12 @@ class Restoration:
         wrong = {
             what.slot: (what, reason)
             for what, reason in self._wrong.items()
-            if what.slot not in replaced and not what.asked_by and not what.percent
+            if what.slot not in replaced and what.fills_its_slot
         }
         known, environment = known_entries(self._run.history), self._table.environment
         changes = [self._again(what, desired, known) for what, _ in wrong.values()]
         served, bundles = in_service(self._table, known), self._run.settings.bundles
-        in_place = {what.slot: what for what in self._in_use.everything if not what.asked_by and not what.percent}
+        in_place = {what.slot: what for what in self._in_use.everything if what.fills_its_slot}
         found = []
         for change in together(changes, {environment: served}, {environment: bundles}):
             if change.bundle is not None and not change.bundle.is_whole:

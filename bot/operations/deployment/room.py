@@ -89,7 +89,7 @@ def _needs_a_second_triton(past: Past, change: Change) -> bool:
 
 def _look(triton: TritonServer) -> _There:
     index = triton.index()
-    return _There(triton.name, triton.memory(), frozenset((one.model, one.version) for one in index if one.loaded))
+    return _There(triton.name, triton.memory(), frozenset(one.pair for one in index if one.loaded))
 
 
 def _with(one: _There, *, need: Memory) -> _There:

@@ -503,7 +503,7 @@ def _no_answer(error: PromobotError, server: Gateway | TritonServer, item: Item)
 
 
 def _index(triton: TritonServer) -> Index:
-    return {(state.model, state.version): state for state in triton.index()}
+    return {state.pair: state for state in triton.index()}
 
 
 def put_back(
@@ -581,7 +581,7 @@ def _bring_back(run: Run, table: RouteTable, gateway: Gateway) -> str:
 
 def _load_missing(run: Run, wanted: Callable[[], InUse], triton: TritonServer, *, but: Collection[Target]) -> None:
     """Load what this Triton lacks, ``but`` these; raise what goes wrong first, when all was tried."""
-    there = {(state.model, state.version) for state in triton.index() if state.ready}
+    there = {state.pair for state in triton.index() if state.ready}
     needed = wanted()
     missing = [target for target in needed.targets if pair_of(target) not in there and target not in but]
     problems: list[PromobotError] = []

@@ -100,6 +100,11 @@ class ModelState:
     reason: str
 
     @property
+    def pair(self) -> tuple[str, int]:
+        """The model and the version, by which Triton knows it."""
+        return self.model, self.version
+
+    @property
     def ready(self) -> bool:
         """Whether this version answers."""
         return self.state == "READY"
@@ -249,7 +254,7 @@ class TritonServer:
         deadline = time.monotonic() + timeout_seconds
         expected = set(wanted)
         while True:
-            states = {(state.model, state.version): state for state in self.index()}
+            states = {state.pair: state for state in self.index()}
             missing = [
                 states.get(pair, ModelState(*pair, state="ABSENT", reason=""))
                 for pair in sorted(expected)
