@@ -12,7 +12,7 @@ import yaml
 from bot.domain.routes import Target
 from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.scene import BUNDLE, Ended, Scene
-from tests.reliability.told import Row, as_told
+from tests.reliability.told import Row, as_told, told_meanwhile
 
 DRIFT, RECONCILE = ("drift", "--env", "dev"), ("reconcile", "--env", "dev")
 GATES = {model: {"metrics": {"accuracy": {"minimum": 0.5}}} for model in BUNDLE}
@@ -185,7 +185,7 @@ def _says(ended: Ended, code: int, text: str) -> Iterator[str]:
 
 def _users_get(scene: Scene, *, everywhere: bool = True, **versions: int) -> Iterator[str]:
     """Look whether users get whole answers of these versions only, and whether every Triton has them."""
-    scene.look(ask=False)  # while it was deployed, users had the versions before, too
+    yield from told_meanwhile(scene)
     look = scene.look()
     for answer in sorted(look.answers, key=str):
         wanted = versions.get(answer.model)

@@ -16,7 +16,7 @@ from tests.reliability.crash import kills
 from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.scenarios import ROLLBACK, Scenario, expect, served
 from tests.reliability.scene import Kill, Scene
-from tests.reliability.told import Row, as_told
+from tests.reliability.told import Row, as_told, told_meanwhile
 
 MODEL = "churn"
 
@@ -91,6 +91,18 @@ def _only_one_triton(scene: Scene) -> Iterator[str]:
     yield from _ended(ended.code, 0, ended.said)
 
 
+def _gateway_refuses(scene: Scene) -> Iterator[str]:
+    """The other half keeps the version in service until every gateway follows: one that refuses can answer on."""
+    served(scene, MODEL, 1)
+    scene.tell("ask_for", models=(MODEL,))
+    scene.look()
+    scene.merge(MODEL, 2)
+    scene.tell("refuse_reload", gateway=2, model=MODEL, version=2, not_ready=True)
+    ended = scene.deploy()
+    yield from _ended(ended.code, 1, ended.said)
+    yield from _only(scene, 1)
+
+
 def _triton_restarts(scene: Scene) -> Iterator[str]:
     """A Triton that lost the version in service gets it again, also where it has another one by then."""
     served(scene, MODEL, 1)
@@ -155,7 +167,7 @@ def _ended(code: int | None, wanted: int, said: str) -> Iterator[str]:
 
 def _only(scene: Scene, version: int, *, asked: bool = True) -> Iterator[str]:
     """Look whether every Triton has this version of churn and no other, and every gateway routes to it."""
-    scene.look(ask=False)
+    yield from told_meanwhile(scene) if asked else ()
     look, table = scene.look(), scene.routes()
     live = table.route(MODEL).live
     if live is None or live.version != version:
@@ -176,7 +188,8 @@ ROWS = (
     Row("goes through and back", _goes_through),
     Row("main changes its mind in the middle", _main_changes_its_mind),
     Row("only one Triton", _only_one_triton),
+    Row("a gateway refuses", _gateway_refuses),
     Row("a Triton restarts", _triton_restarts),
 )
-SAMPLED = ("goes through and back", "in place, update", "in place, put back")
+SAMPLED = ("goes through and back", "a gateway refuses", "in place, update", "in place, put back")
 PART = Part("in place", "versions that take the place of others, one Triton after another; kills at every point", run)

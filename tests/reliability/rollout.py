@@ -17,7 +17,7 @@ from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.overtaken import standing_still
 from tests.reliability.scenarios import DEPLOY, ROLLBACK, Scenario, expect, served
 from tests.reliability.scene import BUNDLE, STEP, Ended, Scene
-from tests.reliability.told import Row, as_told
+from tests.reliability.told import Row, as_told, told_meanwhile
 
 STEPS = (10, 50, 100)
 ROLLOUT: Mapping[str, Any] = {
@@ -158,6 +158,7 @@ def _wrong_in_the_middle(scene: Scene) -> Iterator[str]:
     target = scene.routes().route("churn").answering[1]
     scene.tell("answer_wrong", number=2, model=target.triton_model, version=target.version)
     yield from _says(step(scene, 50), 1, "put back 50")
+    scene.look(ask=False)  # what it answered until then is the fault of this row
     yield from _whole(scene, 1)
     if scene.version("churn", 2).entry.digest not in scene.ledger.quarantined():
         yield "its digest is not in quarantine"
@@ -355,7 +356,7 @@ def _whole(scene: Scene, version: int) -> Iterator[str]:
 
 
 def _served(scene: Scene, versions: set[int] | None, targets: set[Target]) -> Iterator[str]:
-    scene.look(ask=False)  # while it was deployed, users had the versions before, too
+    yield from told_meanwhile(scene) if versions is not None else ()
     look, table = scene.look(), scene.routes()
     for answer in sorted(look.answers, key=str):
         if versions is None:

@@ -118,13 +118,24 @@ class Look:
     """What Slack showed to one person only."""
 
 
+REFUSED = b'{"error": "refused"}'
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A request that a server refuses, with this ``body``, while ``springs`` says so."""
+
+    springs: Callable[[], bool] = lambda: True
+    body: bytes = REFUSED
+
+
 class Trap:
     """Counts the requests of the verb under test, and kills it at one of them."""
 
     def __init__(self) -> None:
         self.disarm()
         self.in_flight: list[str] = []
-        self.faults: dict[str, Callable[[], bool]] = {}
+        self.faults: dict[str, Fault] = {}
 
     def disarm(self) -> None:
         self.requests: list[str] = []
@@ -195,17 +206,16 @@ class Counted:
             fault = trap.faults.get(f"{self.name} {scope['method']} {scope['path']}")
             if trap.springs(number, after=False):
                 await _refuse(send, 500)
-            elif fault is not None and fault():
+            elif fault is not None and fault.springs():
                 await receive()
-                await _refuse(answered, 409)
+                await _refuse(answered, 409, fault.body)
             else:
                 await self.app(scope, receive, answered)
         finally:
             trap.in_flight.remove(what)
 
 
-async def _refuse(send: Send, status: int) -> None:
-    body = b'{"error": "refused"}'
+async def _refuse(send: Send, status: int, body: bytes = REFUSED) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -420,15 +430,19 @@ class Servers:
     async def do_disarm(self) -> None:
         self.trap.disarm()
 
-    async def do_refuse_reload(self, gateway: int, model: str, version: int) -> None:
-        """Have one gateway refuse each reload while this version answers, all or some, by the routes in force."""
+    async def do_refuse_reload(self, gateway: int, model: str, version: int, not_ready: bool = False) -> None:
+        """Have one gateway refuse each reload while this version answers, all or some, by the routes in force.
+
+        With ``not_ready`` it names the model, as one does that sees a Triton without the version.
+        """
 
         def refuses() -> bool:
             newest = max((self.state / "routes").iterdir())
             answering = RouteTable.from_json(newest.read_text()).route(model).answering
             return version in [target.version for target in answering]
 
-        self.trap.faults[f"gateway-{gateway} POST /reload"] = refuses
+        body = json.dumps({"error": "not ready", "models": [model]}).encode() if not_ready else REFUSED
+        self.trap.faults[f"gateway-{gateway} POST /reload"] = Fault(refuses, body)
 
     async def do_no_room_for_two(self, models: tuple[str, ...]) -> None:
         for triton in self.tritons:
@@ -442,18 +456,18 @@ class Servers:
             canary = RouteTable.from_json(newest.read_text()).route(model).canary
             return canary is not None and canary.percent == percent
 
-        self.trap.faults[f"gateway-{gateway} POST /reload"] = refuses
+        self.trap.faults[f"gateway-{gateway} POST /reload"] = Fault(refuses)
 
     async def do_refuse_answer(self, gateway: int, model: str) -> None:
         """Have one gateway refuse the bot's requests for a model; users are answered."""
-        self.trap.faults[f"gateway-{gateway} POST /v2/models/{model}/infer"] = lambda: True
+        self.trap.faults[f"gateway-{gateway} POST /v2/models/{model}/infer"] = Fault()
 
     async def do_accept_reload(self, gateway: int) -> None:
         self.trap.faults.pop(f"gateway-{gateway} POST /reload", None)
 
     async def do_slack_fails(self) -> None:
         """Have Slack take no message, until the next restore or ``slack_works``."""
-        self.trap.faults["Slack POST /api/chat.postMessage"] = lambda: True
+        self.trap.faults["Slack POST /api/chat.postMessage"] = Fault()
 
     async def do_slack_works(self) -> None:
         self.trap.faults.pop("Slack POST /api/chat.postMessage", None)

@@ -9,6 +9,16 @@ from tests.reliability.matrix import Matrix, Point
 from tests.reliability.scene import Scene
 
 
+def told_meanwhile(scene: Scene) -> Iterator[str]:
+    """Yield what users were told wrongly until now: each had a whole answer, or a model that nobody served yet.
+
+    Which version gave it is for the row to say. What comes after this is new.
+    """
+    for answer in sorted(scene.look(ask=False).answers, key=str):
+        if answer.status not in (200, 404) or not answer.whole:
+            yield f"a user was told {answer}"
+
+
 @dataclass(frozen=True)
 class Row:
     """Something that happens; ``act`` yields what does not hold."""
