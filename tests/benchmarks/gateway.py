@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 from urllib.parse import urlsplit
 
 from tests.benchmarks.asking import Heard, Load, ask, nothing, percentile
@@ -130,26 +131,34 @@ class Cost:
     spent: list[float]
 
 
+TURNS = 16
+"""Turns of each gateway in a round. What else a machine does lasts for seconds, so short turns share it."""
+
+
 def costs(
     bench: Bench, loads: Mapping[str, Load], processes: Mapping[str, int], *, seconds: float
 ) -> dict[str, Cost]:
-    """Ask each gateway at a steady rate for so long, in turns; return what a request took, by the gateway's name.
+    """Ask each gateway at a steady rate for so long in a round, in turns; return what a request took, by its name.
 
-    ``processes`` has the id of each gateway's process. They are asked before, so that connections are open and the
-    code is warm.
+    Of a round it is the median of the turns. ``processes`` has the id of each gateway's process. They are asked
+    before, so that connections are open and the code is warm.
     """
     for load in loads.values():
         ask(for_seconds(load, seconds / 5, rate=0.0))
+    turns = TURNS if not bench.quick else 1
 
     def asked(name: str) -> tuple[float, float]:
         before = cpu_seconds(processes[name])
-        heard = ask(for_seconds(loads[name], seconds))
+        heard = ask(for_seconds(loads[name], seconds / turns))
         return heard.percentile(0.5), (cpu_seconds(processes[name]) - before) / max(len(heard.waits), 1)
 
-    found = bench.alternate({name: partial(asked, name) for name in loads})
-    return {
-        name: Cost([wait for wait, _ in rounds], [spent for _, spent in rounds]) for name, rounds in found.items()
-    }
+    costs = {name: Cost([], []) for name in loads}
+    every = bench.alternate({name: partial(asked, name) for name in loads}, turns=turns)
+    for name, found in every.items():
+        for of_round in (found[first : first + turns] for first in range(0, len(found), turns)):
+            costs[name].waits.append(median(wait for wait, _ in of_round))
+            costs[name].spent.append(median(spent for _, spent in of_round))
+    return costs
 
 
 BENCHMARK = Benchmark("gateway", "what a gateway adds to a request, and what one carries", _run)

@@ -126,14 +126,14 @@ class Bench:
 
         return self.alternate({name: partial(timed, name) for name in works})
 
-    def alternate(self, works: Mapping[str, Callable[[], Found]]) -> dict[str, list[Found]]:
-        """Run all in every round, beginning with another each time; return what each returned, round by round.
+    def alternate(self, works: Mapping[str, Callable[[], Found]], *, turns: int = 1) -> dict[str, list[Found]]:
+        """Run all in every round, so often, beginning with another each time; return what each returned, in order.
 
         For works that measure themselves, where the seconds that they take say nothing.
         """
         found: dict[str, list[Found]] = {name: [] for name in works}
         names = list(works)
-        for number in range(self.rounds):
+        for number in range(self.rounds * turns):
             first = number % len(names)
             for name in names[first:] + names[:first]:
                 found[name].append(works[name]())

@@ -43,7 +43,7 @@ def _run(bench: Bench) -> Iterator[Figure]:
         return
     repository = bench.folder / "repository"
     publish_adder(repository / "adder", versions=(1, 2))
-    seconds = 3.0 if not bench.quick else 0.3
+    seconds = 8.0 if not bench.quick else 0.3
     with ExitStack() as running:
         triton = running.enter_context(running_triton(repository))
         triton.load("adder")
