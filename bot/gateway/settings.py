@@ -64,7 +64,7 @@ class ShadowSettings:
     max_bytes_in_flight: int = 16 * MEBIBYTE
     limits: Limits = SHADOW_LIMITS
     max_compared_bytes: int = 64 * 1024
-    compare_share: float = 0.03
+    compare_share: float = 0.01
 
     def __post_init__(self) -> None:
         if not 0 <= self.compare_share <= 1:

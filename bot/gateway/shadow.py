@@ -163,7 +163,13 @@ class Shadows:
         task.add_done_callback(self._under_way.discard)
 
     def _kept(self, pair: Compared, reply: Reply, held: Held) -> Reply | None:
-        """Return the live answer to compare with; None, and say why in the counts, where it is not kept."""
+        """Return the live answer to compare with; None, and say why in the counts, where it is not kept.
+
+        An answer that the processor has no time to compare is not kept either: keeping it takes time, too.
+        """
+        if not self._allowance.has_any():
+            pair.leave_out("busy")
+            return None
         if len(reply.body) > self._settings.max_compared_bytes:
             pair.leave_out("large")
             return None
@@ -212,10 +218,7 @@ class Shadows:
                     self._compare(pair, live, reply, body)
 
     def _compare(self, pair: Compared, live: Reply, reply: Reply, body: bytes | bytearray) -> None:
-        """Compare both answers and count how they differ, if the processor has time for it."""
-        if not self._allowance.has_any():
-            pair.leave_out("busy")
-            return
+        """Compare both answers and count how they differ."""
         started, max_bytes = time.perf_counter(), self._settings.max_compared_bytes
         try:
             difference = compare(_answer(live, max_bytes), _answer(reply, max_bytes))

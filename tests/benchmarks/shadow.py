@@ -35,7 +35,7 @@ def _run(bench: Bench) -> Iterator[Figure]:
             folder = bench.folder / name.replace(" ", "-")
             folder.mkdir()
             write_routes(folder / "routes.json", table(1, target(1), shadow=target(version, "adder-shadow")))
-            options = ["--shadow-compare-share", "0" if name == "compares nothing" else "0.03"]
+            options = ["--shadow-compare-share", "0" if name == "compares nothing" else "0.01"]
             gateways[name] = running.enter_context(
                 gateway_process(folder / "routes.json", [triton.url], arguments=options)
             )
