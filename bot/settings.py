@@ -690,6 +690,21 @@ class Freeze(_Part):
         return self
 
 
+class Merge(_Part):
+    """When a pull request of the bot merges by itself. GitHub's branch rules decide last, whatever stands here."""
+
+    when: Literal["checks pass"] = Field(
+        description="`checks pass`: `promobot watch` has GitHub merge it once the checks of its newest commit passed"
+    )
+    after_clean: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="releases of the model in a row that went well here, before it merges by itself; one that "
+        "failed, was put back or rolled back begins the count anew. Default: every model may",
+    )
+
+
 class Keep(_Part):
     """Earlier versions that are kept for a rollback."""
 
@@ -784,6 +799,9 @@ class Environment(_Part):
     packages: PackageRules = Field(default=PackageRules(), description="what a package may contain")
     promotes_from: EnvironmentName | None = Field(
         default=None, description="the environment whose verified digests `promobot promote` carries here"
+    )
+    merge: Merge | None = Field(
+        default=None, description="which pull requests of the bot merge by themselves; default: none does"
     )
     freezes: list[Freeze] = Field(default_factory=list, description="times in which nothing new goes out")
     keep: Keep = Field(default=Keep(), description="how much of what was in service is kept for the way back")

@@ -61,7 +61,7 @@ def test_what_is_left_out_has_its_default(write: Write) -> None:
     assert dev.deadlines.ready_seconds == 120
     assert dev.gates["churn"].on_miss == "shadow"
     assert dev.gates["churn"].metrics["accuracy"].minimum == 0.9
-    assert (dev.promotes_from, dev.freezes) == (None, [])
+    assert (dev.promotes_from, dev.freezes, dev.merge) == (None, [], None)
 
 
 SET = f"sha256:{'5' * 64}"
@@ -162,6 +162,9 @@ FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas
         ("  - name: gateway-1", "  - title: gateway-1", None, "2 mistakes"),
         ("gates:\n", "promotes_from: dev\ngates:\n", "", "promotes_from names the environment itself"),
         ("gates:\n", "promotes_from: ../x\ngates:\n", "promotes_from", "not a valid environment name"),
+        ("gates:\n", "merge: {when: always}\ngates:\n", "merge.when", "it must be 'checks pass'"),
+        ("gates:\n", "merge: {when: checks pass, after_clean: 0}\ngates:\n", "merge.after_clean", "at least 1"),
+        ("gates:\n", "merge: {when: checks pass, after: 5}\ngates:\n", "merge.after", "unknown key"),
         # names
         ("gates:\n", "mlflow_names: {churn: a/b}\ngates:\n", "mlflow_names.churn", "none of them /, : or a control"),
         ("gates:\n", "mlflow_names: {Churn: a}\ngates:\n", "mlflow_names.Churn", "not a valid model name"),
@@ -533,6 +536,7 @@ def test_credentials_come_from_the_variables_that_are_named() -> None:
         ("gates:\n", "freezes: Christmas\ngates:\n", ["freezes: it needs a list"]),
         ("gates:\n", "deadlines: {load_seconds: 0}\ngates:\n", ["deadlines.load_seconds: it must be"]),
         ("gates:\n", "keep: {versions: 0}\ngates:\n", ["keep.versions: it must be at least"]),
+        ("gates:\n", "merge: {when: always}\ngates:\n", ["merge.when: it must be 'checks pass'"]),
         ("gates:\n", "packages: {max_bytes: -1}\ngates:\n", ["packages.max_bytes"]),
         ("gates:\n", evaluated("from: 'runs:/r'"), ["evaluation.churn.from"]),
         ("gates:\n", "promotes_from: dev\ngates:\n", ["promotes_from names the environment itself"]),
