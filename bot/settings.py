@@ -42,6 +42,8 @@ from bot.domain.mlflow_address import why_unsupported
 from bot.domain.names import DEFAULT_GATE, RUN_ID, Digest, EnvironmentName, GateName, ModelName, RegisteredName
 from bot.domain.nearest import did_you_mean
 from bot.domain.routes import WHOLE
+from bot.domain.windows import PATTERN as WINDOW
+from bot.domain.windows import Closed, Window, closed
 from bot.errors import InvalidInput, Refused
 
 if TYPE_CHECKING:
@@ -87,6 +89,11 @@ def _moment(text: object) -> object:
         return datetime.fromisoformat(text) if isinstance(text, str) else text
     except ValueError as error:
         raise ValueError(f"it needs {A_TIME}, not {text!r:.60}") from error
+
+
+def _window(text: str) -> str:
+    Window.parse(text)
+    return text
 
 
 def _several(parts: list[str]) -> list[str]:
@@ -136,6 +143,7 @@ MLflowUrl = Annotated[
 Parts = Annotated[list[ModelName], AfterValidator(_several)]
 BundleParts = Annotated[dict[ModelName, Parts], AfterValidator(_in_one_bundle_each)]
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+WindowText = Annotated[str, AfterValidator(_window), WithJsonSchema({"type": "string", "pattern": f"^{WINDOW}$"})]
 Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 BucketFolder = Annotated[
@@ -803,6 +811,11 @@ class Environment(_Part):
     merge: Merge | None = Field(
         default=None, description="which pull requests of the bot merge by themselves; default: none does"
     )
+    windows: list[WindowText] = Field(
+        default_factory=list,
+        description="recurring times in which alone new things go out, as in `Mon-Thu 10:00-16:00 Asia/Seoul`; "
+        "default: always. A freeze wins over them, and the way back is always open",
+    )
     freezes: list[Freeze] = Field(default_factory=list, description="times in which nothing new goes out")
     keep: Keep = Field(default=Keep(), description="how much of what was in service is kept for the way back")
     deadlines: Deadlines = Field(default=Deadlines(), description="how long the bot waits")
@@ -894,6 +907,15 @@ class Environment(_Part):
         if slips:
             raise ValidationError.from_exception_data("evaluation", slips)
         return self
+
+    @property
+    def open_in(self) -> tuple[Window, ...]:
+        """The windows; empty where new things may always go out."""
+        return tuple(map(Window.parse, self.windows))
+
+    def closed(self, now: datetime) -> Closed | None:
+        """Return why nothing new may go out now; None where it may."""
+        return closed(self.open_in, self.freezes, now)
 
     @property
     def checkout(self) -> Path | None:

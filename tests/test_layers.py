@@ -47,6 +47,7 @@ PURE = frozenset(
             "textwrap",
             "typing",
             "unicodedata",
+            "zoneinfo",
         ),
     }
 )

@@ -213,6 +213,23 @@ ACCURACY = "gates.churn.metrics.accuracy"
         ("records", {"s3": {"bucket": "mlops", "object_lock": {"days": 1}, "prefix": "a/b"}}, True),
         ("mlflow.s3", {"endpoint": "http://s3:8333"}, True),
         ("freezes", [{"start": "2026-12-24T00:00:00Z", "end": "2026-12-25T00:00:00Z", "reason": "x"}], True),
+        *(
+            ("windows", [value], accepted)
+            for value, accepted in [
+                ("Mon-Thu 10:00-16:00 Asia/Seoul", True),
+                ("Mon–Thu,Sat 10:00–24:00 America/Argentina/Buenos_Aires", True),
+                ("22:00-02:00 UTC", True),
+                ("22:00-02:00 Etc/GMT+9", True),
+                ("Mon-Thu 10:00-16:00", False),
+                ("Mon - Thu 10:00-16:00 UTC", False),
+                ("Mo 10:00-16:00 UTC", False),
+                ("Mon 10:00-24:01 UTC", False),
+                ("Mon 24:00-10:00 UTC", False),
+                ("Mon 10:00-16:00 ../UTC", False),
+                (" Mon 10:00-16:00 UTC", False),
+                (10, False),
+            ]
+        ),
         ("packages", {"backends": ["python"]}, True),
         ("deadlines", {}, True),
         ("environment", "../dev", False),

@@ -371,6 +371,20 @@ def test_a_freeze_knows_its_time_zone(write: Write) -> None:
     assert freeze.end - freeze.start == timedelta(days=3, hours=1)
 
 
+@pytest.mark.parametrize(
+    ("window", "says"),
+    [
+        ("Mon-Thu 10:00-16:00", "'Mon-Thu 10:00-16:00' is not a window, as in Mon-Thu 10:00-16:00 Asia/Seoul"),
+        ("Mon 10:00-16:00 Asia/Soul", "'Asia/Soul' is not a time zone, as in Asia/Seoul, Europe/Berlin or UTC"),
+    ],
+)
+def test_a_window_that_is_none_is_named_with_its_line_and_an_example(window: str, says: str, write: Write) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        environment_files.load(write(f"{GOOD}\nwindows:\n  - Fri 22:00–02:00 Asia/Seoul\n  - {window}\n"), "dev")
+    assert refused.value.line == GOOD.count("\n") + 4
+    assert (refused.value.key, refused.value.problem) == ("windows.1", says)
+
+
 def test_all_mistakes_are_named_at_once(write: Write) -> None:
     text = changed("on_miss: shadow", "on_miss: ship").replace("records: /", "records: ")
     with pytest.raises(InvalidInput) as refused:
@@ -534,6 +548,7 @@ def test_credentials_come_from_the_variables_that_are_named() -> None:
         ("on_miss: shadow", "on_miss: 1\n    hit: 2", ["gates.churn.on_miss", "gates.churn.hit: unknown key"]),
         ("gates:\n", "freeze: Christmas\ngates:\n", ["freeze: unknown key"]),
         ("gates:\n", "freezes: Christmas\ngates:\n", ["freezes: it needs a list"]),
+        ("gates:\n", "windows: [Mon 10-16]\ngates:\n", ["windows.0: 'Mon 10-16' is not a window, as in Mon-Thu "]),
         ("gates:\n", "deadlines: {load_seconds: 0}\ngates:\n", ["deadlines.load_seconds: it must be"]),
         ("gates:\n", "keep: {versions: 0}\ngates:\n", ["keep.versions: it must be at least"]),
         ("gates:\n", "merge: {when: always}\ngates:\n", ["merge.when: it must be 'checks pass'"]),

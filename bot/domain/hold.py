@@ -1,4 +1,4 @@
-"""Held: main asks for a change, and no deployment makes it until somebody acts or a freeze ends."""
+"""Held: main asks for a change, and no deployment makes it until somebody acts, a freeze ends or a window opens."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from bot.domain.desired import Change
 from bot.domain.release import Release, Slot
 
 Cause = Literal[
-    "quarantine", "settings", "freeze", "evidence", "base", "bundle", "room", "entry gone", "retired before"
+    "quarantine", "settings", "freeze", "window", "evidence", "base", "bundle", "room", "entry gone", "retired before"
 ]
 """
 quarantine      the digest failed here before, or a person put it there
 settings        the environment file has a mistake, so its rules are not known
 freeze          the environment file has a freeze
+window          the environment file has windows, and this is outside of them
 evidence        there is none, or it is red, revoked or expired
 base            the version in service or the rules changed since the checks, and the change no longer passes
 room            a Triton has no room for it beside what is loaded there

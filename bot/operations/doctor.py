@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,7 @@ def doctor(platforms: Iterable[Platform], *, init: bool = False) -> list[Diagnos
             begun = [[] for _ in each]
         found = try_all([Trial(one.environment, partial(_trials, one)) for one in each])
     return [
-        Diagnosis(one.environment, (*_plain_secrets(one), *_whole(lines, marking)))
+        Diagnosis(one.environment, (*_plain_secrets(one), *_windows(one.settings), *_whole(lines, marking)))
         for one, lines, marking in zip(each, found, begun, strict=True)
     ]
 
@@ -153,6 +154,16 @@ def _plain_secrets(platform: Platform) -> Iterator[Examined]:
             ),
             "Set longer ones, made at random, as `openssl rand -hex 32` prints them.",
         )
+
+
+def _windows(settings: Environment) -> Iterator[Examined]:
+    """Say whether new things may go out now, where the settings have windows or a freeze is on."""
+    shut = settings.closed(datetime.now(UTC))
+    if shut is not None:
+        step = "" if shut.until else "Correct `windows` in the environment file, or end a freeze."
+        yield Examined("windows", shut.until is not None, f"{shut.said}; the way back stays open", step)
+    elif settings.windows:
+        yield Examined("windows", True, f"new things may go out now: {'; '.join(settings.windows)}")
 
 
 def _each_triton(platform: Platform, several: Tritons) -> list[Trial]:

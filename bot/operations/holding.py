@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bot.domain.bundled import together
-from bot.domain.desired import Desired, Entry, Section
+from bot.domain.desired import Change, Desired, Entry, Section
 from bot.domain.hold import Held
 from bot.domain.plan import Live, asked_for, plan
 from bot.domain.routes import RouteTable
@@ -32,6 +32,8 @@ class MainAsks:
 
     desired: Desired
     held: tuple[Held, ...]
+    changes: tuple[Change, ...] = ()
+    """Its wishes that users do not get, held ones among them."""
 
 
 def what_main_asks(platform: Platform, *, within_seconds: float | None = None) -> MainAsks:
@@ -84,7 +86,7 @@ def _asked(platform: Platform, routes: RouteTable, desired: Desired) -> MainAsks
     todo = plan(desired, Live(routes, {}, {}, {}), known={})
     name = platform.environment
     asked = together(todo.changes, {name: desired}, {name: platform.settings.bundles})
-    return MainAsks(desired, tuple(held_among(admit_all(Past(platform), asked))))
+    return MainAsks(desired, tuple(held_among(admit_all(Past(platform), asked))), tuple(asked))
 
 
 def as_github_tells(

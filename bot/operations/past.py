@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +11,7 @@ from bot.domain.desired import Change
 from bot.domain.quarantine import Quarantined
 from bot.domain.record import DeploymentRecord, verified_by
 from bot.domain.release import Slot
+from bot.domain.windows import Closed
 from bot.platform import Platform
 
 if TYPE_CHECKING:
@@ -53,6 +55,11 @@ class Past:
     def quarantined(self) -> Quarantined:
         """The quarantine as it was at the first look; digests that entered it later are not in it."""
         return self._once("quarantined", self.ledger.quarantined)
+
+    @property
+    def closed(self) -> Closed | None:
+        """Why nothing new may go out, at the first look; None where it may."""
+        return self._once("closed", lambda: self.settings.closed(datetime.now(UTC)))
 
     def of(self, slot: Slot) -> list[DeploymentRecord]:
         """Return what was done before in this place, oldest first."""

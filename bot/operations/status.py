@@ -23,6 +23,7 @@ from bot.domain.routes import routed
 from bot.domain.underway import step_of
 from bot.domain.users import WORST_FIRST, Users, users_of
 from bot.domain.way_back import latest
+from bot.domain.windows import Closed
 from bot.operations.main_branch import Main
 from bot.operations.opened import open_revert_of
 from bot.operations.seen import Seen, Watched, see
@@ -89,6 +90,8 @@ class Status:
     """The bundles in service, with what each has of its parts."""
     bakes: tuple[Bakes, ...] = ()
     """The versions that bake, and how each stands."""
+    closed: Closed | None = None
+    """Why nothing new may go out now, and until when; None where it may."""
 
     @property
     def in_sync(self) -> bool:
@@ -148,6 +151,7 @@ def looked(platform: Platform, watched: Watched | None = None) -> Look:
         silent=seen.silences,
         bundles=tuple(_bundles(seen)),
         bakes=_bakes(platform, seen),
+        closed=seen.settings.closed(seen.at),
     )
     return Look(found, seen.live, known.desired if known else None)
 

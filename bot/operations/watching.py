@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from bot.concurrency import gather
 from bot.domain.bundled import entries_of
 from bot.domain.plan import aimed_at, serves
+from bot.domain.policy import Decided
 from bot.domain.promotion import thread_of
 from bot.domain.record import verified_bundles, verified_entries
 from bot.domain.release import Lane, Slot
@@ -48,6 +49,7 @@ from bot.errors import LeaseLost, OutsideError, PromobotError
 from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.earned import Earned, Tries, earned
+from bot.operations.opening import Openings, deploy_what_waited
 from bot.records.ledger import Ledger, RolloutNote
 from bot.render import rollout as words
 
@@ -62,13 +64,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bot.watch")
 
-State = Literal["bakes", "baked", "put back", "told", "next step", "waits"]
+State = Literal["bakes", "baked", "put back", "told", "next step", "held", "waits"]
 """
 bakes      nothing is due yet
 baked      it has done well for as long, and for as many requests, as the settings say
 put back   it breached its rules, and users have the version before again
 told       it breached its rules, and stays: the settings say so, or nothing can be gone back to
 next step  this step is baked, and more users get it
+held       this step is baked, and the next one waits for a window, or for the end of a freeze
 waits      something is due and could not be done now; the next look tries again
 """
 _AGAIN_SECONDS = (5.0, 10.0, 20.0, 40.0, 60.0)
@@ -106,17 +109,20 @@ class Looked:
     rollouts: tuple[Watched, ...] = ()
     shadows: tuple[Earned, ...] = ()
     """The shadows that may earn their promotion."""
+    policies: tuple[Decided, ...] = ()
+    """What policies decided, and did."""
 
     @property
     def exit_code(self) -> ExitCode:
         """1 where something breached its rules, or what is due could not be done; else 0."""
-        states = {*(one.state for one in self.rollouts), *(one.state for one in self.shadows)}
+        looked: tuple[Watched | Earned | Decided, ...] = (*self.rollouts, *self.shadows, *self.policies)
+        states = {one.state for one in looked}
         return ExitCode.FAILED if states & {"put back", "told", "waits"} else ExitCode.DONE
 
     @property
     def lines(self) -> list[str]:
-        """A line for each rollout and each shadow."""
-        return [*(one.line for one in self.rollouts), *(one.line for one in self.shadows)]
+        """A line for each rollout, each shadow, and each decision of a policy."""
+        return [one.line for each in (self.rollouts, self.shadows, self.policies) for one in each]
 
 
 @dataclass(frozen=True)
@@ -160,6 +166,7 @@ class Memory:
     claimed: set[str] = field(default_factory=set)
     """The breaches that this watch was the first to note."""
     shadows: Tries = field(default_factory=Tries)
+    openings: Openings = field(default_factory=Openings)
     failed: dict[str, tuple[int, datetime]] = field(default_factory=dict)
     """The number of failures of what is due, by rollout, and the time of the last."""
 
@@ -196,11 +203,11 @@ def watch_until_ended(
 
 def _tell_what_changed(found: Looked, told: dict[str, str]) -> None:
     told.pop("", None)
-    each: tuple[Watched | Earned, ...] = (*found.rollouts, *found.shadows)
+    each: tuple[Watched | Earned | Decided, ...] = (*found.rollouts, *found.shadows, *found.policies)
     for one in each:
         # The number of requests changes at each look, and nobody waits for it.
         key = one.state if one.state in ("bakes", "listens") else f"{one.state}: {one.said}"
-        what = f"{type(one).__name__} {one.model} {one.version}"
+        what = f"{type(one).__name__} {one.model} {one.kind if isinstance(one, Decided) else one.version}"
         if told.get(what) != key:
             told[what] = key
             (log.warning if one.state in ("put back", "told", "waits") else log.info)("%s", one.line)
@@ -223,7 +230,8 @@ def watch(platform: Platform, memory: Memory, *, put_back: PutBack, say: Say, no
     counted = count(platform) if due else CountedBy({})
     looked = [_watched(platform, one, rules, counted, memory, now, put_back, say) for one, rules in due]
     shadows = earned(platform, table, memory.records, memory.shadows, say=say, now=now)
-    return Looked(platform.environment, now, tuple(looked), shadows)
+    decided = deploy_what_waited(platform, memory.openings, say=say, now=now)
+    return Looked(platform.environment, now, tuple(looked), shadows, decided)
 
 
 def rollouts(settings: Environment, table: RouteTable, records: list[DeploymentRecord]) -> list[tuple[Baking, Rules]]:
@@ -387,6 +395,8 @@ def _go_on(platform: Platform, step: Baking, due: Next, now: datetime, say: Say)
     """Give more users the new version, by a deployment of the same change."""
     from bot.operations.rollout import advance
 
+    if (shut := platform.settings.closed(now)) is not None:
+        return "held", f"{step.percent} % is baked; {shut.said}, and the next step waits for that"
     _note(platform.ledger, step, step.step, due.table, now)
     done = advance(platform, step.slot.model, due.percent, rollout=step.id, say=say)
     own = [record for record in done.records if record.slot == step.slot]

@@ -40,7 +40,7 @@ KINDS = {
         "put the entry back, or `promobot retire churn --env dev --reason …`",
     ),
     "held": (
-        "a deployment refuses what main asks for (evidence, freeze, base, settings); it says why and since when",
+        "a deployment refuses what main asks for (evidence, freeze, window, base); it says why and since when",
         "as it says, mostly `promobot recheck churn --env dev`",
     ),
     "quarantine": ("a deployment refuses what main asks for: its digest is in quarantine", _REVERT),

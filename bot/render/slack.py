@@ -425,6 +425,7 @@ def status(found: Status, model: str | None) -> str:
         for one in found.bakes
         if model in (None, one.model)
     ]
+    lines += [f"   ⏸️ {escape(found.closed.said, limit=300)}"] if found.closed else []
     pending = dict.fromkeys(one for row in rows for one in row.pending)
     lines += [f"   ⏳ {escape(one)}" for one in pending]
     quarantined = [line for line in found.quarantined if model is None or line.startswith(f"{model} ")]

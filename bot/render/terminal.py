@@ -105,6 +105,7 @@ def status(found: Status) -> str:
         if row.canary is not None
     ]
     lines += [f"⏳ {one.model} {one.version}: {one.said}" for one in found.bakes]
+    lines += [f"⏸ {found.closed.said}"] if found.closed else []
     lines += [
         f"bundle {bundle.name} ({short(bundle.digest)}): {proposal_words.parts_of(bundle)}"
         for bundle in found.bundles

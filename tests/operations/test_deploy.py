@@ -299,7 +299,8 @@ def test_a_freeze_holds_what_is_new_and_lets_the_way_back_pass(world: World) -> 
     assert said.out == (
         f"held: {model} 2 → 3 in dev, version 2 goes on answering: "
         f"nothing new goes out until {end:%Y-%m-%d %H:%M} UTC (Black Friday); "
-        "the way back stays open; wait for its end, then promobot deploy --env dev\n"
+        "the way back stays open; wait for its end: `promobot watch` deploys it; without it, "
+        "promobot deploy --env dev\n"
     )
     assert world.version(model) == second.version
     assert world.reverts(model) == [], "it goes out when the freeze is over"

@@ -47,7 +47,7 @@ def past(*quarantined: str) -> Past:
         for digest in quarantined
     }
     nothing: Any = SimpleNamespace(evidence=lambda *_: None, evidence_of=lambda *_: iter(()))
-    settings = SimpleNamespace(concurrency=Concurrency(), mistakes=(), freezes=[])
+    settings = SimpleNamespace(concurrency=Concurrency(), mistakes=(), closed=lambda _: None)
     return cast(
         "Past",
         SimpleNamespace(quarantined=events, goes_back=lambda _: True, ledger=nothing, settings=settings),

@@ -67,6 +67,8 @@ T_PUBLISHING = "tests/share/test_publishing.py"
 T_BUNDLES, T_PYFUNC = "tests/reliability/test_bundles.py", "tests/operations/test_pyfunc_rules.py"
 SLACK, TABLE = "bot/systems/slack.py", "bot/gateway/table.py"
 LOADING, PUBLISHING = "bot/operations/deployment/loading.py", "bot/operations/deployment/publishing.py"
+WINDOWS, OPENING = "bot/domain/windows.py", "bot/operations/opening.py"
+T_WINDOWS, T_OPENING = "tests/domain/test_windows.py", "tests/operations/test_opening.py"
 ADMISSION, UNFINISHED = "bot/operations/deployment/admission.py", "bot/operations/deployment/unfinished.py"
 T_SHARE, T_RECORDS, T_LEASE = (
     "tests/share/test_share.py",
@@ -4041,6 +4043,78 @@ MUTATIONS = (
         "            if _others(triton, name) != before[1]:\n",
         "            if False:\n",
         ("tests/systems/test_memory.py::test_what_others_load_meanwhile_is_not_taken_for_this_one",),
+    ),
+    Mutation(
+        "windows",
+        "what is new waits for a window",
+        ADMISSION,
+        "    if past.closed is not None:\n",
+        '    if past.closed is not None and past.closed.cause == "freeze":\n',
+        (f"{T_OPENING}::test_what_waited_goes_out_when_it_may_and_once",),
+    ),
+    Mutation(
+        "windows",
+        "a freeze wins over a window",
+        WINDOWS,
+        "    return in_windows(windows, now) and frozen_by(freezes, now) is None\n",
+        "    return in_windows(windows, now)\n",
+        (f"{T_WINDOWS}::test_freezes_win_over_windows",),
+    ),
+    Mutation(
+        "windows",
+        "a window over midnight is one of the day on which it begins",
+        WINDOWS,
+        "((day - 1) % 7 in self.days and not is_over)",
+        "(day in self.days and not is_over)",
+        (f"{T_WINDOWS}::test_a_window_is_from_its_beginning_until_before_its_end",),
+    ),
+    Mutation(
+        "windows",
+        "a window whose beginning the clock skips opens when the clock is put forward",
+        WINDOWS,
+        "        yield from _changes_of_the_clock(self.zone, dates[0], dates[-1])\n",
+        "        yield from ()\n",
+        (f"{T_WINDOWS}::test_a_window_whose_beginning_the_clock_skips_opens_when_the_clock_is_put_forward",),
+    ),
+    Mutation(
+        "windows",
+        "the next step of a rollout waits, and is not asked for at each look",
+        "bot/operations/watching.py",
+        "    if (shut := platform.settings.closed(now)) is not None:\n",
+        "    if (shut := platform.settings.closed(now)) is not None and not step.percent:\n",
+        (f"{T_OPENING}::test_a_rollout_waits_with_its_next_step_until_then",),
+    ),
+    Mutation(
+        "windows",
+        "what waited goes out",
+        OPENING,
+        "    done = ports.deploy()\n",
+        "    return ()\n    done = ports.deploy()\n",
+        (f"{T_OPENING}::test_systems_that_are_away_are_asked_until_they_are_back",),
+    ),
+    Mutation(
+        "windows",
+        "what another machine held by a clock that is late goes out, too",
+        OPENING,
+        "now - memory.since >= CLOCKS_APART",
+        "True",
+        (f"{T_OPENING}::test_what_a_deployment_with_another_clock_held_a_moment_later_goes_out_too",),
+    ),
+    Mutation(
+        "windows",
+        "what something else holds is not deployed",
+        OPENING,
+        "if one not in held and not stays_the_same(one))",
+        "if not stays_the_same(one))",
+        (f"{T_OPENING}::test_what_something_else_holds_is_not_deployed",),
+    ),
+    Mutation(
+        "windows",
+        "a deployment that fails is tried a few times only",
+        OPENING,
+        "    memory.is_over = bool(failed) and memory.tries > len(PAUSES)\n",
+        "    memory.is_over = False\n",
+        (f"{T_OPENING}::test_a_deployment_that_fails_is_tried_again_a_few_times_and_then_a_person_is_told",),
     ),
     Mutation(
         "room",

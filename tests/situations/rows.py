@@ -60,6 +60,8 @@ class Row:
 
 
 FREEZE = {"start": "2020-01-01T00:00:00+00:00", "end": "2099-12-24T00:00:00+00:00", "reason": "year end"}
+WINDOW = "Sun 03:00-03:01 UTC"
+"""One that is all but always shut."""
 BROKEN = {"gates": {"churn": {"metrics": {"accuracy": {"minimum": "high"}}}}}
 HARDER = {"gates": {"churn": {"metrics": {"accuracy": {"minimum": 0.95}}}}}
 
@@ -274,7 +276,30 @@ ROWS: tuple[Row, ...] = (
             "command": (
                 "held: churn 1 → 2 in dev, version 1 goes on answering: "
                 "nothing new goes out until ‹time› (year end); the way "
-                "back stays open; wait for its end, then promobot deploy --env dev"
+                "back stays open; wait for its end: `promobot watch` deploys it; without it, promobot deploy "
+                "--env dev"
+            ),
+            "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
+            "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
+            "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
+            "pull request": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
+            "comment": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
+        },
+        do="wait; the way back stays open",
+        base="merged",
+    ),
+    Row(
+        "held-window",
+        "outside the windows of the environment file",
+        after(setting(windows=[WINDOW]), deployed(1)),
+        users="version 1",
+        says=MERGED
+        | {
+            "command": (
+                "held: churn 1 → 2 in dev, version 1 goes on answering: "
+                f"nothing new goes out until ‹time› (windows: {WINDOW}); the way "
+                "back stays open; wait until then: `promobot watch` deploys it; without it, promobot deploy "
+                "--env dev"
             ),
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",

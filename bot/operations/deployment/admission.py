@@ -1,4 +1,4 @@
-"""Whether a change may be deployed at all: quarantine, freezes, evidence. The way back asks for no evidence."""
+"""Whether a change may be deployed at all: quarantine, freezes, windows, evidence. The way back needs no evidence."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from bot.domain.release import Slot
 from bot.domain.retirement import is_removal, spent_by
 from bot.domain.routes import Routed, Target
 from bot.domain.smoke import SmokeCases
+from bot.domain.windows import Closed
 from bot.operations.attempts import attempted
 from bot.operations.past import Past
 from bot.records.ledger import Ledger
@@ -103,16 +104,14 @@ def admit(past: Past, change: Change) -> Admission:
         seen = past.ledger.evidence(entry.in_slot(change.slot), change.bundle) if change.bundle else None
         return Admission(evidence=seen or _seen(past.ledger, change.slot, entry.version, entry.digest))
     if past.settings.mistakes:
-        # A freeze, a gate or a rule may be among what could not be read.
+        # A freeze, a window, a gate or a rule may be among what could not be read.
         return Admission(_held_by_settings(change, past.settings.mistakes[0]))
-    now = datetime.now(UTC)
-    for freeze in past.settings.freezes:
-        if freeze.start <= now < freeze.end:
-            return Admission(_held_by_freeze(change, freeze.reason, freeze.start, freeze.end))
+    if past.closed is not None:
+        return Admission(_held_for_now(change, past.closed))
     evidence = past.ledger.evidence(entry.in_slot(change.slot), change.bundle)
     if evidence is None:
         return Admission(_no_evidence(change))
-    match evidence.state(now):
+    match evidence.state(datetime.now(UTC)):
         case "red":
             return Admission(_failed_evidence(change, evidence))
         case "revoked":
@@ -262,13 +261,14 @@ def _held_by_settings(change: Change, mistake: object) -> Hold:
     )
 
 
-def _held_by_freeze(change: Change, reason: str, start: datetime, end: datetime) -> Hold:
-    """Nothing new goes out now."""
+def _held_for_now(change: Change, shut: Closed) -> Hold:
+    """Nothing new goes out now: a freeze is on, or no window is open."""
+    wait = "wait for its end" if shut.cause == "freeze" else "wait until then"
     return Hold(
-        "freeze",
-        f"nothing new goes out until {end:%Y-%m-%d %H:%M %Z} ({reason}); the way back stays open",
-        f"wait for its end, then {words.deploy(change.environment)}",
-        start.astimezone(UTC),
+        shut.cause,
+        f"{shut.said}; the way back stays open",
+        f"{wait}: `promobot watch` deploys it; without it, {words.deploy(change.environment)}",
+        shut.since,
     )
 
 

@@ -1,0 +1,139 @@
+"""Deploys the changes that waited for a window, or for the end of a freeze, when it comes.
+
+A look reads main after an opening only, until nothing waits there. It decides from main, routes and records alone: a
+watch that is killed on the way, or works beside another, finds the change again or finds it deployed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from bot.domain.bundled import stays_the_same
+from bot.domain.desired import Change, Entry
+from bot.domain.policy import Decided
+from bot.domain.windows import open_since
+from bot.errors import LeaseLost, PromobotError
+from bot.operations import Say
+from bot.operations.holding import MainAsks, what_main_asks
+from bot.render.deployment import deploy as command
+
+if TYPE_CHECKING:
+    from bot.operations.deploy import Deployed
+    from bot.platform import Platform
+    from bot.settings import Environment
+
+CLOCKS_APART = timedelta(minutes=5)
+"""A deployment elsewhere may have held a change by its own clock, when the window was open by ours. So main is looked
+at again for this long after an opening."""
+AGAIN = timedelta(minutes=1)
+"""From one look at main to the next, after an opening."""
+PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 20))
+"""After each deployment of the same that failed. Behind the last one it is a person's to try."""
+
+
+@dataclass
+class Openings:
+    """What one watch keeps between its looks. Who loses it looks at main once more, and does nothing else."""
+
+    since: datetime | None = None
+    """When the opening was, of which the rest tells."""
+    is_over: bool = False
+    looked: datetime | None = None
+    tried: tuple[Change, ...] = ()
+    tries: int = 0
+    said: str = ""
+    """Why what waited is not out."""
+
+    @property
+    def pause(self) -> timedelta:
+        """The time from the last look at main to the next."""
+        return PAUSES[min(self.tries, len(PAUSES)) - 1] if self.tries else AGAIN
+
+
+class Ports(Protocol):
+    """The part of the world that a look needs."""
+
+    def asked(self) -> MainAsks:
+        """Return what main asks for, and what of it is held; raise why that is not known."""
+
+    def deploy(self) -> Deployed:
+        """Converge to the head of main."""
+
+
+@dataclass(frozen=True)
+class _OfPlatform:
+    platform: Platform
+    say: Say
+
+    def asked(self) -> MainAsks:
+        return what_main_asks(self.platform)
+
+    def deploy(self) -> Deployed:
+        from bot.operations.deploy import deploy
+
+        return deploy(self.platform, say=self.say)
+
+
+def deploy_what_waited(platform: Platform, memory: Openings, *, say: Say, now: datetime) -> tuple[Decided, ...]:
+    """Deploy what main asks for and no longer waits for a window or the end of a freeze; return what was done.
+
+    Nobody is asked where the settings have neither, and while nothing new may go out.
+    """
+    return at_opening(platform.settings, memory, _OfPlatform(platform, say), now)
+
+
+def at_opening(settings: Environment, memory: Openings, ports: Ports, now: datetime) -> tuple[Decided, ...]:
+    """Do the same through ``ports``."""
+    opened = open_since(settings.open_in, settings.freezes, now) if settings.closed(now) is None else None
+    if opened is None:
+        return ()
+    if memory.since != opened:
+        vars(memory).update(vars(Openings(opened)))
+    if memory.is_over or (memory.looked is not None and now - memory.looked < memory.pause):
+        return _waits(settings.environment, memory)
+    memory.looked = now
+    try:
+        return _deployed(settings.environment, memory, ports, now)
+    except (PromobotError, LeaseLost) as error:
+        memory.said = f"what waited could not be deployed, and is tried again: {error}"
+        return _waits(settings.environment, memory)
+
+
+def _deployed(environment: str, memory: Openings, ports: Ports, now: datetime) -> tuple[Decided, ...]:
+    asked = ports.asked()
+    held = {one.change for one in asked.held}
+    waiting = tuple(one for one in asked.changes if one not in held and not stays_the_same(one))
+    if not waiting:
+        memory.is_over, memory.said = memory.since is None or now - memory.since >= CLOCKS_APART, ""
+        return ()
+    if waiting != memory.tried:
+        memory.tried, memory.tries = waiting, 0
+    memory.tries += 1
+    done = ports.deploy()
+    failed = [record for record in done.records if not record.is_well]
+    memory.is_over = bool(failed) and memory.tries > len(PAUSES)
+    memory.said = _said(failed[0].problem, environment, memory) if failed else ""
+    return (*_went_out(done), *_waits(environment, memory))
+
+
+def _waits(environment: str, memory: Openings) -> tuple[Decided, ...]:
+    return (Decided(environment, "deploy", "waits", memory.said),) if memory.said else ()
+
+
+def _went_out(done: Deployed) -> list[Decided]:
+    return [
+        Decided(record.model, "deploy", "done", f"{_what(record.after)} went out, which had to wait")
+        for record in done.records
+        if record.is_well
+    ]
+
+
+def _what(entry: Entry | None) -> str:
+    return f"version {entry.version}" if entry is not None else "its retirement"
+
+
+def _said(problem: str, environment: str, memory: Openings) -> str:
+    again = f"is not tried again; run {command(environment)}" if memory.is_over else "is tried again"
+    return f"what waited could not be deployed, and {again}: {problem}"

@@ -1,0 +1,254 @@
+"""Windows and freezes on the real parts: what is held, what goes out when they end, and how often it is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bot import environment_files
+from bot.domain.desired import Change, Desired, Entry
+from bot.domain.hold import Held, Hold
+from bot.domain.policy import Decided
+from bot.domain.record import DeploymentRecord, Outcome
+from bot.errors import Unavailable
+from bot.operations.deploy import Deployed
+from bot.operations.holding import MainAsks
+from bot.operations.opening import AGAIN, CLOCKS_APART, PAUSES, Openings, at_opening, deploy_what_waited
+from bot.platform import Platform
+from bot.sandbox.platform import BOT
+from tests.operations.test_github_away import _stopped
+from tests.operations.world import World
+from tests.test_settings import GOOD
+
+LONG_AGO = "2020-01-01T00:00:00+00:00"
+
+
+def shut(zone: str = "Asia/Seoul") -> tuple[str, str]:
+    """Return a window that is shut now, and how its next opening reads: the day after tomorrow."""
+    now = datetime.now(UTC)
+    day = now + timedelta(days=2)
+    return f"{day:%a} 10:00-16:00 {zone}", f"{day:%Y-%m-%d} 10:00 KST"
+
+
+def over(ended: timedelta = timedelta(seconds=1)) -> dict[str, Any]:
+    """Return a freeze that has just ended."""
+    return {"start": LONG_AGO, "end": (datetime.now(UTC) - ended).isoformat(), "reason": "year end"}
+
+
+def watched(world: World) -> dict[str, Any]:
+    said = world.bot("watch", "--env", "dev", "--once")
+    assert said.err == "" or said.code == 0, said
+    return said.document
+
+
+@pytest.mark.slow
+def test_outside_its_windows_what_is_new_is_held_and_the_way_back_passes(world: World) -> None:
+    model = world.model()
+    first = world.served(world.register(model))
+    second = world.served(world.register(model, "better"))
+    world.merged(world.register(model, "best"))
+    window, opens = shut()
+    world.configure("dev", windows=[window])
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    why = f"nothing new goes out until {opens} (windows: {window})"
+    assert said.out == (
+        f"held: {model} 2 → 3 in dev, version 2 goes on answering: {why}; the way back stays open; "
+        "wait until then: `promobot watch` deploys it; without it, promobot deploy --env dev\n"
+    )
+    assert world.version(model) == second.version and world.reverts(model) == []
+    assert f"⏸ {why}\n" in world.words("status", "--env", "dev").out
+    assert f"{why}; the way back stays open" in world.words("doctor", "--env", "dev").out
+    assert watched(world)["policies"] == []
+    world.desire(model, first.entry)
+    assert world.deploy().code == 0
+    assert world.version(model) == 1
+
+
+def test_what_waited_goes_out_when_it_may_and_once(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.merged(world.register(model, "better"))
+    world.configure("dev", windows=[shut()[0]])
+    assert world.deploy().code == 1 and watched(world)["policies"] == [] and world.version(model) == 1
+    world.configure("dev", windows=[], freezes=[over()])
+    (found,) = watched(world)["policies"]
+    assert (found["model"], found["kind"], found["state"]) == (model, "deploy", "done")
+    assert found["said"] == "version 2 went out, which had to wait"
+    assert world.version(model) == 2 and len(world.records(model)) == 2
+    assert watched(world)["policies"] == [] and len(world.records(model)) == 2
+
+
+@pytest.mark.slow
+def test_two_that_watch_deploy_it_once_and_a_git_that_is_away_is_asked_again(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.merged(world.register(model, "better"))
+    world.configure("dev", freezes=[over()])
+    one, now = Openings(), datetime.now(UTC)
+
+    def look(memory: Openings, now: datetime) -> tuple[Decided, ...]:
+        settings = environment_files.load(world.root, "dev")
+        with Platform(settings, world.endpoints.variables(login=BOT)) as platform:
+            return deploy_what_waited(platform, memory, say=lambda _: None, now=now)
+
+    with _stopped(world):
+        (found,) = look(one, now)
+        assert found.state == "waits" and "could not be deployed, and is tried again: " in found.said, found
+        assert look(one, now + AGAIN / 2) == (found,), "nobody is asked in between"
+    with ThreadPoolExecutor(2) as both:
+        done = [*both.map(lambda memory: look(memory, now + AGAIN), (one, Openings()))]
+    states = [decided.state for found in done for decided in found]
+    assert states.count("done") == 1, done
+    assert world.version(model) == 2 and [r.outcome for r in world.records(model)] == ["succeeded"] * 2
+
+
+@pytest.mark.slow
+def test_a_rollout_waits_with_its_next_step_until_then(world: World) -> None:
+    model = world.model()
+    bake = {"minutes": 0.0001, "min_requests": 1, "max_error_rate": 0.5, "max_p95_worse": 50}
+    world.configure("dev", rollout={model: {"steps": [50, 100], "bake": bake}})
+    world.served(world.register(model))
+    world.merged(world.register(model, "better"))
+    assert world.deploy().code == 0
+    for _ in range(40):
+        world.ask(model), world.ask(model, gateway=1)
+    window, opens = shut()
+    world.configure("dev", windows=[window])
+    (found,) = watched(world)["rollouts"]
+    assert (found["state"], found["percent"]) == ("held", 50)
+    assert found["said"] == (
+        f"50 % is baked; nothing new goes out until {opens} (windows: {window}), and the next step waits for that"
+    )
+    world.configure("dev", windows=[])
+    (found,) = watched(world)["rollouts"]
+    assert found["state"] == "next step"
+
+
+# --- by an injected clock ------------------------------------------------------------------------------------------
+
+
+def entry(version: int) -> Entry:
+    return Entry(version=version, digest=f"sha256:{version:064x}", run=f"{version:032x}")
+
+
+CHANGE = Change("dev", "models", "churn", entry(1), entry(2))
+HOLD = Hold("freeze", "year end", "wait")
+END = datetime(2026, 12, 1, tzinfo=UTC)
+
+
+def record(outcome: Outcome) -> DeploymentRecord:
+    return DeploymentRecord(
+        id="dev-00000002-churn",
+        environment="dev",
+        section="models",
+        model="churn",
+        before=entry(1),
+        after=entry(2),
+        commit="c0ffee",
+        started_at=END,
+        finished_at=END,
+        outcome=outcome,
+        criteria=(),
+        steps=(),
+        problem="" if outcome == "succeeded" else "a gateway does not answer",
+    )
+
+
+@dataclass
+class Asking:
+    """What main asks for, and how deployments end; it counts both."""
+
+    changes: list[Change] = field(default_factory=lambda: [CHANGE])
+    held: list[Held] = field(default_factory=list)
+    outcomes: Sequence[Outcome | Unavailable] = ()
+    looks: int = 0
+    deployments: int = 0
+
+    def asked(self) -> MainAsks:
+        self.looks += 1
+        return MainAsks(Desired(environment="dev"), tuple(self.held), tuple(self.changes))
+
+    def deploy(self) -> Deployed:
+        outcome = self.outcomes[min(self.deployments, len(self.outcomes) - 1)]
+        self.deployments += 1
+        if isinstance(outcome, Unavailable):
+            raise outcome
+        if outcome == "succeeded":
+            self.changes = []
+        return Deployed("dev", "c0ffee", records=(record(outcome),))
+
+
+FREEZE = f"\nfreezes:\n  - start: {LONG_AGO}\n    end: {END.isoformat()}\n    reason: year end\n"
+SETTINGS = environment_files.parse(GOOD + FREEZE, file="dev.yaml", environment="dev")
+LOOK = timedelta(seconds=5)
+
+
+def looks(world: Asking, until: timedelta, *, since: timedelta = timedelta(0)) -> list[Decided]:
+    """Look every five seconds from the end of the freeze on; return what was decided, each once."""
+    memory, found = Openings(), list[Decided]()
+    at = END + since
+    while at < END + until:
+        found += [one for one in at_opening(SETTINGS, memory, world, at) if not found or one != found[-1]]
+        at += LOOK
+    return found
+
+
+def test_while_it_is_shut_nobody_is_asked() -> None:
+    world = Asking()
+    assert looks(world, timedelta(0), since=-timedelta(hours=1)) == []
+    assert world.looks == world.deployments == 0
+
+
+def test_main_is_looked_at_a_few_times_after_an_opening_and_no_more() -> None:
+    world = Asking(outcomes=["succeeded"])
+    (done,) = looks(world, timedelta(hours=10))
+    assert (done.state, world.deployments) == ("done", 1)
+    assert world.looks <= CLOCKS_APART / AGAIN + 2
+
+
+def test_what_a_deployment_with_another_clock_held_a_moment_later_goes_out_too() -> None:
+    world, memory = Asking(changes=[]), Openings()
+    world.outcomes = ["succeeded"]
+    assert at_opening(SETTINGS, memory, world, END) == ()
+    world.changes = [CHANGE]  # merged, and held by a clock that was late
+    found = [at_opening(SETTINGS, memory, world, END + step * AGAIN) for step in range(1, 6)]
+    assert [one.state for looked in found for one in looked] == ["done"]
+
+
+def test_what_something_else_holds_is_not_deployed() -> None:
+    world = Asking(held=[Held(CHANGE, HOLD)])
+    assert looks(world, timedelta(hours=1)) == [] and world.deployments == 0
+
+
+def test_a_deployment_that_fails_is_tried_again_a_few_times_and_then_a_person_is_told() -> None:
+    world = Asking(outcomes=["failed"])
+    *_, last = looks(world, timedelta(days=2))
+    assert world.deployments == len(PAUSES) + 1
+    assert (last.state, last.said) == (
+        "waits",
+        "what waited could not be deployed, and is not tried again; run promobot deploy --env dev: "
+        "a gateway does not answer",
+    )
+
+
+def test_systems_that_are_away_are_asked_until_they_are_back() -> None:
+    away = Unavailable("does not answer", system="Git")
+    world = Asking(outcomes=[*[away] * 20, "succeeded"])
+    found = looks(world, timedelta(days=2))
+    assert [one.state for one in found] == ["waits", "done"] and world.deployments == 21
+
+
+def test_a_later_opening_begins_anew() -> None:
+    world, memory = Asking(outcomes=["failed"]), Openings()
+    for step in range(60):
+        at_opening(SETTINGS, memory, world, END + step * PAUSES[-1])
+    tried = world.deployments
+    windows = SETTINGS.model_copy(update={"windows": ["00:00-12:00 UTC"], "freezes": []})
+    at_opening(windows, memory, world, END + timedelta(days=3))
+    assert (tried, world.deployments) == (len(PAUSES) + 1, len(PAUSES) + 2)
