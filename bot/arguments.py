@@ -105,6 +105,21 @@ def repository(text: str) -> str:
     return text
 
 
+def host_name(text: str) -> str:
+    """Read the name of a host."""
+    label = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+    if not re.fullmatch(rf"(?=.{{1,253}}$){label}(\.{label})*", text):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is not the name of a host, as in board.example.org")
+    return text.lower()
+
+
+def header(text: str) -> str:
+    """Read the name of a header."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}", text):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is not the name of a header, as in x-auth-request-user")
+    return text.lower()
+
+
 def owner(text: str) -> str:
     """Read a code owner."""
     if not re.fullmatch(r"@[A-Za-z0-9][A-Za-z0-9-]*(/[A-Za-z0-9._-]+)?", text):

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 _OF_A_COMMAND = {
     "adopt": "models",
     "evaluate": "evaluation",
+    "board": "board",
     "slack": "slack",
     "sandbox": "sandbox",
     "demo": "sandbox",

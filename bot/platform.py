@@ -324,7 +324,8 @@ class Platform:
         """Return the share, and every Triton and gateway that the settings name, or that DNS gives for a name.
 
         With ``reads_only`` the reload token is not read, so nobody who only looks needs it; the gateways then refuse
-        to reload. Raises Refused where the token is needed and not set.
+        to reload. A Triton's control key is used where it is set, and not asked for. Raises Refused where a secret is
+        needed and not set.
         """
         if reads_only:
             return self._once("serving, to be read", lambda opened: self._open_serving(opened, token=None))
@@ -340,7 +341,7 @@ class Platform:
             for each_triton in (one for tritons_there in named for one in each(tritons_there)):
                 if ("Triton", each_triton.name) not in known:
                     known.add(("Triton", each_triton.name))
-                    found.append(self._triton(each_triton))
+                    found.append(self._triton(each_triton, needs_key=token is not None))
                     opened.callback(found[-1].close)
             for several in settings.gateways:
                 for one in each(several):
@@ -367,11 +368,11 @@ class Platform:
         finally:
             server.close()
 
-    def _triton(self, named: Triton) -> TritonServer:
+    def _triton(self, named: Triton, *, needs_key: bool = True) -> TritonServer:
         from bot.systems.triton.server import TritonServer
 
         variable, key = named.control_key_env, None
-        if variable:
+        if variable and (needs_key or self.credentials.value(variable)):
             key = self.credentials.secret(variable, purpose=f"the control key of Triton {named.name}")
         return TritonServer(named, request_seconds=self.settings.deadlines.request_seconds, control_key=key)
 

@@ -31,6 +31,13 @@ class WatchEnded:
 
 
 @dataclass(frozen=True)
+class BoardEnded:
+    """How the board ended; false where it did not start."""
+
+    stopped: bool
+
+
+@dataclass(frozen=True)
 class SandboxEnded:
     """The parts of a sandbox that were stopped."""
 

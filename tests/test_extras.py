@@ -32,6 +32,7 @@ PARTS = {
     "gateway": ("bot.gateway",),
     "recording": ("bot.gateway", "bot.recordings"),
     "bot": ("bot",),
+    "board": ("bot", "bot.board"),
     "slack": ("bot", "bot.slack"),
     "stores": ("bot",),
     "evaluation": ("bot", "bot.evaluation"),
@@ -39,7 +40,7 @@ PARTS = {
     "models": ("bot", "bot.evaluation", "bot.training"),
     "torch": ("bot", "bot.evaluation", "bot.training"),
     "airflow": ("bot", "bot.airflow"),
-    "sandbox": ("bot", "bot.evaluation", "bot.gateway", "bot.slack", "bot.training", "bot.sandbox"),
+    "sandbox": ("bot", "bot.evaluation", "bot.board", "bot.gateway", "bot.slack", "bot.training", "bot.sandbox"),
 }
 """Which modules each extra is for, by the package that they are in."""
 
@@ -197,6 +198,7 @@ def test_with_json_it_is_one_document() -> None:
 
 def test_every_command_has_an_extra() -> None:
     assert {extras.of_a_command(verb) for verb in commands.names()} == {
+        "board",
         "bot",
         "evaluation",
         "models",

@@ -108,7 +108,7 @@ LAYERS = {
     ),
     # The service is one of the commands, which stays until it is stopped.
     "bot.commands": layer(
-        "arguments commands domain environment_files errors exit_codes log_options metrics operations output "
+        "arguments board commands domain environment_files errors exit_codes log_options metrics operations output "
         "platform records.ledger render requests results settings slack training.adoption training.model_directory "
         "training.registration training.samples",
         "pydantic",
@@ -208,6 +208,13 @@ LAYERS = {
         "systems.slack operations platform share render",
         "slack_bolt slack_sdk fastapi starlette uvicorn pydantic yaml",
         for_types="systems.git systems.github",
+    ),
+    # What people look at: it reads as `status` does, and changes nothing.
+    "bot.board": layer(
+        "board concurrency domain environment_files errors extras operations platform redaction render settings",
+        "jinja2 starlette uvicorn",
+        but=OF_RESULTS,
+        for_types="systems.gateway systems.github systems.triton",
     ),
     "bot.training": layer(
         "domain environment_files errors evaluation extras redaction settings systems.triton training "

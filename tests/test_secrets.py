@@ -375,9 +375,9 @@ EVERY = (
     ("check", "verdict", "--pull-request", "1", "--needs", "{}"),
     ("check", "queued", "--base", "0" * 40, "--head", "1" * 40),
 )
-NOT_HERE = {"adopt", "package", "init", "slack", "sandbox", "demo", "proof"}
+NOT_HERE = {"adopt", "board", "package", "init", "slack", "sandbox", "demo", "proof"}
 """They ask no server by themselves: the service's verbs are those above, and adopt and package ask as MLflow's
-clients do. The Triton that package asks gets no secret.
+clients do, and the board reads as `status` does. The Triton that package asks gets no secret.
 """
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound="Result")
 
-SERVICES = frozenset({"slack", "watch"})
+SERVICES = frozenset({"board", "slack", "watch"})
 """Commands that stay until somebody ends them."""
 _FIRST = (
     *(
@@ -49,6 +49,7 @@ _FIRST = (
         "rollback",
         "retire",
         "status",
+        "board",
         "drift",
         "shadow",
         "reconcile",

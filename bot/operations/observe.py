@@ -22,14 +22,14 @@ def observe(settings: Environment, systems: Serving) -> Live:
     limit = settings.concurrency.servers
     tritons: dict[str, Loaded | None] = {}
     gateways: dict[str, RouteTable | None] = {}
-    for triton, loaded in gather(systems.tritons, _loaded, limit=limit):
+    for triton, loaded in gather(systems.tritons, TritonServer.loaded, limit=limit):
         tritons[triton.name] = None if isinstance(loaded, PromobotError) else loaded
         if isinstance(loaded, PromobotError):
-            silent[triton.name] = _silent(loaded)
+            silent[triton.name] = silent_words(loaded)
     for gateway, table in gather(systems.gateways, Gateway.routes, limit=limit):
         gateways[gateway.name] = None if isinstance(table, PromobotError) else table
         if isinstance(table, PromobotError):
-            silent[gateway.name] = _silent(table)
+            silent[gateway.name] = silent_words(table)
     return Live(systems.share.routes.read(settings.environment), tritons, gateways, silent)
 
 
@@ -42,10 +42,6 @@ def underway(share: ModelRepository) -> tuple[Underway, ...]:
         return ()  # `promobot status` says that it cannot be read
 
 
-def _loaded(triton: TritonServer) -> Loaded:
-    return frozenset(state.pair for state in triton.index() if state.ready)
-
-
-def _silent(error: PromobotError) -> str:
+def silent_words(error: PromobotError) -> str:
     """A system did not answer."""
     return f"{error.system} does not answer: {error.said}" if isinstance(error, OutsideError) else str(error)

@@ -53,7 +53,7 @@ def opened(
     found: list[PullRequest] = []
     with reported(say):
         found = pulls()
-    return [one for pull in found for one in _changed_by(pull, environment, repository, say)]
+    return [one for pull in found for one in changed_by(pull, environment, repository, say)]
 
 
 def open_revert_of(change: Change, pulls: Sequence[Opened]) -> int | None:
@@ -71,7 +71,8 @@ def open_revert_of(change: Change, pulls: Sequence[Opened]) -> int | None:
     )
 
 
-def _changed_by(pull: PullRequest, environment: str, repository: Repository, say: Say) -> list[Opened]:
+def changed_by(pull: PullRequest, environment: str, repository: Repository, say: Say) -> list[Opened]:
+    """Return what one open pull request changes in an environment; report a system that does not answer."""
     scope = scope_of(pull.branch)
     if scope is None or scope.environment != environment:
         return []

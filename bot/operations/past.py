@@ -24,12 +24,23 @@ Known = TypeVar("Known")
 class Past:
     """Settings, records and registry of one environment. Each is asked when it is first needed, and once."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        *,
+        history: Sequence[DeploymentRecord] | None = None,
+        quarantined: Quarantined | None = None,
+    ) -> None:
+        """``history`` and ``quarantined`` are given by a caller that has read them already."""
         self.platform, self.settings, self.ledger = platform, platform.settings, platform.ledger
         # A lock of its own: that of functools.cached_property is one for all instances until Python 3.12, so a record
         # store that hangs would keep every other environment of the process waiting.
         self._lock = RLock()
         self._known: dict[str, Any] = {}
+        if history is not None:
+            self._known["history"] = list(history)
+        if quarantined is not None:
+            self._known["quarantined"] = quarantined
 
     @property
     def history(self) -> list[DeploymentRecord]:

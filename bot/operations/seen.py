@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bot.concurrency import background
 from bot.domain.bundled import together
-from bot.domain.desired import Change, Desired
+from bot.domain.desired import Desired
 from bot.domain.hold import Held
 from bot.domain.journal import Journal
 from bot.domain.plan import Live, Plan, asked_for, plan
@@ -110,7 +110,7 @@ def see(platform: Platform, watched: Watched | None = None) -> Seen:
         live, now = observe(settings, systems), datetime.now(UTC)
         silences = _silences(settings.environment, systems, live, watched, at=now, say=problems.append)
         outbox = tuple(systems.share.outbox.read())
-        journal = _journal(systems.share)
+        journal = journal_of(systems.share)
         ways, unreadable = read_ways_back(systems.share)
         main = look()
         if isinstance(main, InvalidInput):
@@ -160,12 +160,19 @@ def _silences(
     return silent_since(live, looks, systems.gateways, at=at)
 
 
-def _journal(share: ModelRepository) -> Journal | Rejected | None:
+def journal_of(share: ModelRepository) -> Journal | Rejected | None:
     """Return the journal of a deployment under way, or why it cannot be read, which hides nothing else."""
     try:
         return read_journal(share)
     except Rejected as error:
         return error
+
+
+def held_in(past: Past, desired: Desired, todo: Plan) -> tuple[Held, ...]:
+    """Return what of ``todo`` a deployment would refuse now, with why and since when; main asks for ``desired``."""
+    name, bundles = past.platform.environment, past.settings.bundles
+    asked = together(todo.changes, {name: desired}, {name: bundles})
+    return tuple(held_among(admit_all(past, asked)))
 
 
 def _from_records(
@@ -177,11 +184,7 @@ def _from_records(
     """
     past = Past(platform)
     try:
-        asked: Sequence[Change] = ()
-        if isinstance(main, Main):
-            name, settings = platform.environment, platform.settings
-            asked = together(todo.changes, {name: main.desired}, {name: settings.bundles})
-        held = tuple(held_among(admit_all(past, asked)))
+        held = held_in(past, main.desired, todo) if isinstance(main, Main) else ()
         found = FromRecords(past.quarantined, held, last_failed(past.newest(LOOKED_BACK)))
     except PromobotError as error:
         return FromRecords(why_not=str(error))

@@ -131,10 +131,15 @@ def looked(platform: Platform, watched: Watched | None = None) -> Look:
     """
     seen = see(platform, watched)
     known = seen.main if isinstance(seen.main, Main) else None
+    return Look(judged(seen, _bakes(platform, seen)), seen.live, known.desired if known else None)
+
+
+def judged(seen: Seen, bakes: tuple[Bakes, ...]) -> Status:
+    """Return the status of what was seen; ``bakes`` are the versions that bake."""
     rows = _rows(seen)
-    found = Status(
+    return Status(
         environment=seen.environment,
-        commit=known.commit if known else "",
+        commit=seen.main.commit if isinstance(seen.main, Main) else "",
         generation=seen.live.routes.generation,
         models=tuple(rows),
         differences=tuple(differences_of(seen)),
@@ -150,10 +155,9 @@ def looked(platform: Platform, watched: Watched | None = None) -> Look:
         failed=seen.records.failed,
         silent=seen.silences,
         bundles=tuple(_bundles(seen)),
-        bakes=_bakes(platform, seen),
+        bakes=bakes,
         closed=seen.settings.closed(seen.at),
     )
-    return Look(found, seen.live, known.desired if known else None)
 
 
 def _bakes(platform: Platform, seen: Seen) -> tuple[Bakes, ...]:
@@ -173,18 +177,27 @@ def _bundles(seen: Seen) -> Iterator[Bundle]:
                 yield found
 
 
+Placed = tuple[Slot | None, Difference]
+"""A difference, and the slot that it is of; None where it is of no one slot."""
+
+
 def differences_of(seen: Seen) -> list[Difference]:
     """Return how what was seen differs from what main says, and what to type about each."""
+    return [difference for _, difference in placed_differences(seen)]
+
+
+def placed_differences(seen: Seen) -> list[Placed]:
+    """Return the same, each with its slot."""
     deploy = _step_that_deploys(seen)
     return [
         *_not_known(seen),
-        *_unfinished(seen),
+        *((None, one) for one in _unfinished(seen)),
         *_not_as_desired(seen, deploy),
         *_quarantined_in_service(seen),
         *_tritons_behind(seen, deploy),
-        *of_unknown_workers(seen.environment, seen.unproven),
-        *_gateways_behind(seen, deploy),
-        *(Difference("slack", f"the message of {name} is in the outbox", deploy) for name in seen.outbox),
+        *((None, one) for one in of_unknown_workers(seen.environment, seen.unproven)),
+        *((None, one) for one in _gateways_behind(seen, deploy)),
+        *((None, Difference("slack", f"the message of {name} is in the outbox", deploy)) for name in seen.outbox),
     ]
 
 
@@ -205,24 +218,28 @@ def _step_that_deploys(seen: Seen) -> str:
     return words.deploy(seen.environment)
 
 
-def _not_known(seen: Seen) -> list[Difference]:
+def _not_known(seen: Seen) -> list[Placed]:
     """Return what nobody can know now: main, settings, records, who is silent; and the reverts still to be opened."""
     doctor, deploy = words.doctor(seen.environment), words.deploy(seen.environment)
     main = [Difference("main", f"desired: unknown. {seen.unknown}", doctor)] if seen.unknown else []
     why_not = seen.records.why_not
-    return [
-        *main,
-        *(Difference("settings", str(one), words.correct(seen.environment)) for one in seen.settings.mistakes),
-        *(
+    correct = words.correct(seen.environment)
+    before = [*main, *(Difference("settings", str(one), correct) for one in seen.settings.mistakes)]
+    reverts: list[Placed] = [
+        (
+            way.slot,
             Difference(
                 "revert", f"{revert_of(way.model, way.target.version, way.by, way.at)} is not open yet", deploy
-            )
-            for way in latest(seen.ways).values()
-        ),
+            ),
+        )
+        for way in latest(seen.ways).values()
+    ]
+    behind = [
         *(Difference("revert", said, words.open_it_anew()) for said in seen.unreadable_ways),
         *([Difference("records", f"what is in quarantine is not known: {why_not}", doctor)] if why_not else []),
         *(Difference("silent", why, doctor) for why in seen.todo.silent.values()),
     ]
+    return [*((None, one) for one in before), *reverts, *((None, one) for one in behind)]
 
 
 def _unfinished(seen: Seen) -> list[Difference]:
@@ -235,24 +252,24 @@ def _unfinished(seen: Seen) -> list[Difference]:
     return [Difference("unfinished", str(journal), journal.next_step)] if journal is not None else []
 
 
-def _not_as_desired(seen: Seen, deploy: str) -> list[Difference]:
+def _not_as_desired(seen: Seen, deploy: str) -> list[Placed]:
     """Return what main asks for and is not live: what a deployment refuses with its reason, and the rest."""
     held = {one.change: one for one in seen.records.held}
-    found = []
+    found: list[Placed] = []
     for change in seen.todo.changes:
         if one := held.get(change):
             kind = words.KIND_OF_HOLD.get(one.hold.cause, "held")
-            found.append(Difference(kind, words.is_held(one), one.hold.next_step))
+            found.append((change.slot, Difference(kind, words.is_held(one), one.hold.next_step)))
         else:
-            found.append(Difference("desired", _differs(change), deploy))
+            found.append((change.slot, Difference("desired", _differs(change), deploy)))
     return found
 
 
-def _quarantined_in_service(seen: Seen) -> list[Difference]:
+def _quarantined_in_service(seen: Seen) -> list[Placed]:
     """Return what main asks for, is live, and is in quarantine."""
     if seen.unknown:
         return []
-    found = []
+    found: list[Placed] = []
     for what in routed(seen.live.routes):
         event = seen.records.quarantined.get(what.target.digest)
         wanted = seen.desired.section(what.slot.section).get(what.slot.model)
@@ -264,14 +281,18 @@ def _quarantined_in_service(seen: Seen) -> list[Difference]:
             )
             revert = open_revert_of(change, seen.opened)
             step = words.merge_revert(change) if revert is None else words.merge_open(revert, change.model)
-            found.append(Difference("serves quarantined", said, step))
+            found.append((what.slot, Difference("serves quarantined", said, step)))
     return found
 
 
-def _tritons_behind(seen: Seen, deploy: str) -> list[Difference]:
+def _tritons_behind(seen: Seen, deploy: str) -> list[Placed]:
+    slots = {what.target: what.slot for what in routed(seen.live.routes)} if any(seen.todo.load.values()) else {}
     return [
-        Difference(
-            "triton", f"{target.triton_model} {target.version} is routed but not READY on Triton {triton}", deploy
+        (
+            slots.get(target),
+            Difference(
+                "triton", f"{target.triton_model} {target.version} is routed but not READY on Triton {triton}", deploy
+            ),
         )
         for triton, missing in seen.todo.load.items()
         for target in missing

@@ -253,12 +253,19 @@ def rollouts(settings: Environment, table: RouteTable, records: list[DeploymentR
 def bakes(platform: Platform, table: RouteTable, now: datetime) -> tuple[Bakes, ...]:
     """Return what bakes, and change nothing; raise where records cannot be read."""
     memory = Memory(records=platform.ledger.deployments())
+    return standing(platform, table, memory, lambda: count(platform), now)
+
+
+def standing(
+    platform: Platform, table: RouteTable, memory: Memory, ask: Callable[[], CountedBy], now: datetime
+) -> tuple[Bakes, ...]:
+    """Return the same of the records in ``memory``; ``ask`` returns what gateways count, where something bakes."""
     due = [
         (step, rules)
         for step, rules in rollouts(platform.settings, table, memory.records)
         if not _is_over(platform, step, memory)
     ]
-    counted = count(platform) if due else CountedBy({})
+    counted = ask() if due else CountedBy({})
     found = []
     for step, rules in due:
         verdict = look(step, seen_of(step, rules, counted, memory, now), rules, now)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,18 @@ _TOO_LARGE = (
 )
 LOOKS = 4
 """New connections to open, to see whether processes that do not know each other answer at one address."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """One answer of ``GET /routes``: the routes in force, and what its processes counted.
+
+    ``traffic`` is None where the gateway is too old to count.
+    """
+
+    table: RouteTable
+    traffic: Traffic | None
+    shadows: Mapping[str, Copies]
 
 
 class Gateway:
@@ -78,7 +91,18 @@ class Gateway:
         Where some serve an older generation than the others, the table has the lowest. Raise Unavailable, which names
         it, where a process does not answer.
         """
-        found = self._look()
+        return self._seen(self._look())
+
+    @retry
+    def told(self) -> Told:
+        """Return what one answer says: the routes as :meth:`routes` does, and what was counted. One request."""
+        with self._errors("read its routes"):
+            document = self._read_routes()
+            found, traffic = answering(document, _table(document)), Traffic.from_json(document)
+            shadows = {model: Copies.from_json(count) for model, count in document.get("shadows", {}).items()}
+        return Told(self._seen(found), traffic, shadows)
+
+    def _seen(self, found: Answering) -> RouteTable:
         self.latest = (found,)
         if found.silent:
             there = len(found.workers or ())

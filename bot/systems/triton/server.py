@@ -178,6 +178,24 @@ class TritonServer:
             if entry.version.isdecimal()
         ]
 
+    def loaded(self) -> frozenset[tuple[str, int]]:
+        """Return each (model, version) that is READY.
+
+        A Triton that restricts its index tells the same by its statistics, to somebody who has no key of its control.
+        """
+        if not self._control:
+            try:
+                return frozenset(state.pair for state in self.index() if state.ready)
+            except Denied:
+                return self._counted()
+        return frozenset(state.pair for state in self.index() if state.ready)
+
+    @retry
+    def _counted(self) -> frozenset[tuple[str, int]]:
+        with self._asking("read its statistics") as calls:
+            answer = calls.ModelStatistics(service.ModelStatisticsRequest(), timeout=self._request_seconds)
+        return frozenset((one.name, int(one.version)) for one in answer.model_stats if one.version.isdecimal())
+
     @retry
     def names(self) -> set[str]:
         """Return the names of all that lies in the server's repository, also of what is not loaded."""

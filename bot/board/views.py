@@ -1,0 +1,810 @@
+"""The content of the pages, as values: all texts, all links, in the order of the page. Templates only lay them out.
+
+A value that is no longer known stays, says since when it is not known, and is never ``ok``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+from urllib.parse import quote, urlencode, urlsplit
+
+from bot.board.snapshot import Fresh, Rate, Server, Snapshot
+from bot.domain.hold import Held
+from bot.domain.journal import Journal, Underway
+from bot.domain.names import short
+from bot.domain.record import CRITERIA, DeploymentRecord, is_failed_rollback
+from bot.domain.release import Lane, Slot
+from bot.domain.routes import Target
+from bot.domain.shadowed import Copies
+from bot.domain.underway import step_of
+from bot.domain.users import clock
+from bot.operations.status import Difference, ModelStatus, Status
+from bot.render.deployment import CRITERION_NAMES, verdict
+from bot.settings import Environment
+
+Tone = Literal["ok", "warn", "bad", "unknown", "plain"]
+WORST_FIRST: tuple[Tone, ...] = ("bad", "warn", "unknown", "plain", "ok")
+ROWS = 100
+"""On one page."""
+SHOWN_ENTRIES = 200
+"""Of a model's past."""
+FAILING = 0.01
+"""From this share of failed requests in the last minute on, traffic is shown as a warning."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A text that leads somewhere; ``href`` is empty where it leads nowhere that is configured."""
+
+    text: str
+    href: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing of a row. ``unknown`` says since when ``text`` is no longer known; empty while it is."""
+
+    text: str
+    detail: str = ""
+    tone: Tone = "plain"
+    at: datetime | None = None
+    """When it was last true, or began."""
+    unknown_since: datetime | None = None
+    unknown: str = ""
+    href: str = ""
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One Triton or gateway, as it is for one model or for all. ``said`` tells it in words."""
+
+    name: str
+    kind: Literal["triton", "gateway"]
+    state: Literal["ok", "degraded", "down", "unknown"]
+    since: datetime | None = None
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model in one environment."""
+
+    environment: str
+    model: str
+    href: str
+    tone: Tone
+    """The worst of it."""
+    users: Cell
+    live: Cell
+    desired: Cell
+    traffic: Cell
+    underway: Cell | None = None
+    shadow: Cell | None = None
+    proposals: tuple[Link, ...] = ()
+    hold: Cell | None = None
+    last: Cell | None = None
+    dots: tuple[Dot, ...] = ()
+    next_command: str = ""
+    """What to type, or to do, about what is wrong; empty where nothing is."""
+    rank: int = 9
+    """The smaller, the more it needs somebody."""
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether somebody should look at it."""
+        return self.tone in ("bad", "warn", "unknown")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing that is read, and whether it is known now."""
+
+    name: str
+    tone: Tone
+    said: str
+    at: datetime | None = None
+    unknown_since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Note:
+    """A difference that is of no one model, with the command for it."""
+
+    kind: str
+    what: str
+    next_step: str
+
+
+@dataclass(frozen=True)
+class EnvironmentView:
+    """One environment, above its rows."""
+
+    name: str
+    href: str
+    tone: Tone
+    said: str
+    """How users are, in one line."""
+    models: int
+    troubles: int
+    broken: str = ""
+    """Why its settings cannot be read; empty where they can."""
+    main: Cell | None = None
+    sources: tuple[Source, ...] = ()
+    dots: tuple[Dot, ...] = ()
+    notes: tuple[Note, ...] = ()
+    is_chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Filter:
+    """The choice of a viewer. ``environment`` empty is all of them; ``trouble`` leaves out what is well."""
+
+    environment: str = ""
+    q: str = ""
+    trouble: bool = False
+
+    def href(self, *, page: int = 1, **changed: str | bool) -> str:
+        """Return the address of the board with this filter, ``changed`` in these."""
+        one = replace(self, **changed)  # type: ignore[arg-type]
+        asked = {
+            "env": one.environment,
+            "q": one.q,
+            "show": "trouble" if one.trouble else "",
+            "page": str(page) if page > 1 else "",
+        }
+        query = urlencode({name: value for name, value in asked.items() if value})
+        return f"/?{query}" if query else "/"
+
+    @property
+    def all_href(self) -> str:
+        """Where the same is shown with what is well."""
+        return self.href(trouble=False)
+
+    @property
+    def trouble_href(self) -> str:
+        """Where the same is shown without what is well."""
+        return self.href(trouble=True)
+
+
+@dataclass(frozen=True)
+class BoardPage:
+    """The first page: ``rows`` of this page, ``total`` of all that the filter leaves."""
+
+    environments: tuple[EnvironmentView, ...]
+    rows: tuple[Row, ...]
+    filter: Filter
+    who: str
+    generated_at: datetime
+    """When what it shows changed last."""
+    page: int
+    pages: int
+    total: int
+    previous: str = ""
+    next: str = ""
+    said: str = ""
+    """The first thing to know, in one line."""
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One of the six that a deployment proves."""
+
+    name: str
+    holds: bool
+    proof: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that happened to a model."""
+
+    at: datetime
+    title: str
+    detail: str = ""
+    tone: Tone = "plain"
+    links: tuple[Link, ...] = ()
+    criteria: tuple[Criterion, ...] = ()
+    lane: Literal["live", "shadow"] = "live"
+
+
+@dataclass(frozen=True)
+class ModelPage:
+    """One model in one environment: how it is now, and its past, newest first."""
+
+    environment: str
+    model: str
+    row: Row
+    notes: tuple[Note, ...]
+    timeline: tuple[Entry, ...]
+    left_out: int
+    """Older ones that are not shown."""
+    quarantine: tuple[Entry, ...]
+    elsewhere: tuple[Link, ...]
+    """The same model in other environments."""
+    commands: tuple[Link, ...]
+    """Commands about it; ``detail`` says what each does."""
+    who: str
+    generated_at: datetime
+    back: str = "/"
+
+
+@dataclass(frozen=True)
+class ProblemPage:
+    """The page that says why there is no other."""
+
+    status: int
+    title: str
+    said: str
+    who: str = ""
+
+
+# --- rows --------------------------------------------------------------------------------------------------------
+
+
+def rows_of(found: Snapshot) -> tuple[Row, ...]:
+    """Return a row for each model of an environment, those in trouble first."""
+    if found.status is None or found.seen is None or found.settings is None:
+        return ()
+    rows = _Rows(found, found.status, found.settings)
+    return tuple(sorted(rows.all(), key=lambda row: (row.rank, row.model)))
+
+
+class _Rows:
+    """Makes the rows of one environment."""
+
+    def __init__(self, found: Snapshot, status: Status, settings: Environment) -> None:
+        self._found, self._status, self._links = found, status, Links(settings)
+        self._live = found.seen.live if found.seen else None
+        self._now = found.at
+        self._by_slot = {Slot.of(found.environment, one.model, one.section): one for one in status.models}
+        self._users = {one.model: one for one in status.users}
+        self._held = {one.slot: one for one in status.held}
+        self._bakes = {one.model: one for one in status.bakes}
+        self._steps: dict[Slot, list[Difference]] = {}
+        for slot, difference in found.differences:
+            if slot is not None:
+                self._steps.setdefault(slot, []).append(difference)
+        journal = found.seen.journal if found.seen else None
+        self._journal = journal if isinstance(journal, Journal) else None
+        self._underway = {
+            item.slot_in(found.environment): item for item in (self._journal.underway if self._journal else ())
+        }
+        self._unknown_server = next((one for one in found.servers if one.state == "unknown"), None)
+
+    def all(self) -> Iterator[Row]:
+        """Yield a row for each model."""
+        for model in sorted({slot.model for slot in self._by_slot}):
+            yield self._row(model)
+
+    def _row(self, model: str) -> Row:
+        slot = Slot(self._found.environment, model, Lane.LIVE)
+        shadow = Slot(self._found.environment, model, Lane.SHADOW)
+        one = self._by_slot.get(slot)
+        users, live = self._users_cell(model), self._live_cell(slot, one)
+        desired = self._desired_cell(one or self._by_slot.get(shadow), slot if one else shadow)
+        hold, last = self._hold_cell(slot, shadow), self._last_cell(slot, shadow)
+        steps = [*self._steps.get(slot, []), *self._steps.get(shadow, [])]
+        underway = self._underway_cell(slot, shadow)
+        cells = [cell for cell in (users, live, desired, hold, last, underway) if cell is not None]
+        tone = min((cell.tone for cell in cells), key=WORST_FIRST.index)
+        if steps and tone in ("ok", "plain"):
+            tone = "warn"
+        return Row(
+            environment=self._found.environment,
+            model=model,
+            href=f"/{quote(self._found.environment)}/{quote(model)}",
+            tone=tone,
+            users=users,
+            live=live,
+            desired=desired,
+            traffic=self._traffic_cell(model, is_served=one is not None and one.routed is not None),
+            underway=underway,
+            shadow=self._shadow_cell(shadow),
+            proposals=self._proposals(model),
+            hold=hold,
+            last=last,
+            dots=tuple(self._dots(slot if one is not None and one.routed is not None else shadow)),
+            next_command=steps[0].next_step if steps else "",
+            rank=_rank(users, tone, is_underway=underway is not None),
+        )
+
+    def _users_cell(self, model: str) -> Cell:
+        users = self._users.get(model)
+        if users is None:
+            return Cell("–", "no user is answered")
+        tones: dict[str, Tone] = {"OK": "ok", "degraded": "warn", "DOWN": "bad"}
+        cell = Cell(users.health, users.why, tones[users.health], users.since)
+        server = self._unknown_server
+        if server is not None and cell.tone == "ok":
+            return _unknown(cell, server.since, f"{server.name}: {server.why}", self._now)
+        return cell
+
+    def _live_cell(self, slot: Slot, one: ModelStatus | None) -> Cell:
+        if one is None or one.routed is None:
+            return self._of_share(Cell("–", "nothing is live"))
+        text = str(one.routed) + (f" · {one.canary} at {one.percent} %" if one.canary is not None else "")
+        target = self._live.routes.target(slot) if self._live else None
+        served = self._since(slot, target)
+        detail = " ".join(
+            part
+            for part in (
+                short(target.digest) if target else "",
+                f"since {clock(served, self._now)}" if served else "",
+                "as the gateways say" if self._found.routes_by == "gateways" else "",
+            )
+            if part
+        )
+        tone: Tone = "plain" if one.agrees is None else "ok" if one.agrees else "warn"
+        cell = Cell(text, detail, tone, served, href=self._links.version(slot.model, one.routed))
+        return self._of_share(cell)
+
+    def _of_share(self, cell: Cell) -> Cell:
+        if self._found.routes_by == "gateways":
+            return cell
+        return _if_known(cell, self._found.part("share"), self._now)
+
+    def _since(self, slot: Slot, target: Target | None) -> datetime | None:
+        """Return when the deployment ended that brought what is live, without a gap since."""
+        found: datetime | None = None
+        for record in reversed(self._found.records.get(slot, ())):
+            if target is None or record.serving is None or record.serving.digest != target.digest:
+                break
+            found = record.finished_at
+        return found
+
+    def _desired_cell(self, one: ModelStatus | None, slot: Slot) -> Cell:
+        part = self._found.part("main")
+        if one is None or one.desired == "unknown":
+            return _if_known(Cell("unknown", part.why, "unknown"), part, self._now)
+        text = "–" if one.desired is None else str(one.desired)
+        tone: Tone = "plain" if one.agrees is None else "ok" if one.agrees else "warn"
+        detail = "shadow" if slot.lane is Lane.SHADOW else ""
+        cell = Cell(text, detail, tone, href=self._links.commit(self._status.commit))
+        return _if_known(cell, part, self._now)
+
+    def _traffic_cell(self, model: str, *, is_served: bool) -> Cell:
+        rate, missing = self._found.counted.models.get(model), self._found.counted.missing
+        if rate is None:
+            cell = Cell("–", "nobody counted a request" if is_served else "")
+        else:
+            cell = Cell(per_second(rate), traffic_detail(rate, self._now), at=rate.since)
+            if rate.failed_share >= FAILING:
+                cell = replace(cell, tone="warn")
+        if missing and is_served:
+            cell = replace(cell, detail=f"{cell.detail}; without {', '.join(missing)}".lstrip("; "))
+        return _if_known(cell, self._found.part("traffic"), self._now)
+
+    def _underway_cell(self, *slots: Slot) -> Cell | None:
+        for slot in slots:
+            if (item := self._underway.get(slot)) is not None:
+                return self._of_share(self._deploying(item))
+        bakes = self._bakes.get(slots[0].model)
+        if bakes is None:
+            return None
+        share = "" if bakes.percent == 100 else f" at {bakes.percent} %"
+        cell = Cell(f"{bakes.version}{share} bakes", bakes.said)
+        if "breaks the rules" in bakes.said:
+            cell = replace(cell, tone="bad")
+        return _if_known(cell, self._found.part("rollouts"), self._now)
+
+    def _deploying(self, item: Underway) -> Cell:
+        step = step_of(item, self._live) if self._live else ""
+        version = str(item.after.version) if item.after else "out"
+        by = f", by {self._journal.by}" if self._journal and self._journal.by else ""
+        detail = f"since {clock(item.started_at, self._now)}{by}"
+        return Cell(f"{version}: {step}", detail, at=item.started_at)
+
+    def _shadow_cell(self, slot: Slot) -> Cell | None:
+        one = self._by_slot.get(slot)
+        if one is None or (one.routed is None and one.desired is None):
+            return None
+        route = self._live.routes.route(slot.model) if self._live else None
+        share = f" gets {route.shadow_share} %" if route is not None and one.routed is not None else ""
+        text = f"{one.routed or '–'}{share}"
+        copies = self._found.counted.shadows.get(slot.model)
+        tone: Tone = "plain" if one.agrees is None or one.agrees else "warn"
+        return self._of_share(Cell(text, copies_said(copies) if copies else "", tone))
+
+    def _proposals(self, model: str) -> tuple[Link, ...]:
+        opened = self._found.seen.opened if self._found.seen else ()
+        why = self._found.part("GitHub")
+        detail = "" if why.is_known else _since_words(why.since, self._now)
+        found: dict[int, Link] = {}
+        for one in opened:
+            if one.change.model == model:
+                text = f"#{one.number} {one.title}"
+                found.setdefault(one.number, Link(text, self._links.pull(one.number), detail))
+        return tuple(found.values())
+
+    def _hold_cell(self, *slots: Slot) -> Cell | None:
+        held = next((self._held[slot] for slot in slots if slot in self._held), None)
+        if held is None:
+            return None
+        cell = Cell(_held_words(held, self._now), held.hold.why, "warn", held.hold.since)
+        return _if_known(cell, self._found.part("held"), self._now)
+
+    def _last_cell(self, *slots: Slot) -> Cell | None:
+        newest = [self._found.records[slot][-1] for slot in slots if self._found.records.get(slot)]
+        if not newest:
+            return None
+        record = max(newest, key=lambda one: one.id)
+        key = f"deployments/{record.environment}/{record.id}.json"
+        cell = Cell(
+            record.outcome,
+            f"{record.id}, {clock(record.finished_at, self._now)}",
+            outcome_tone(record),
+            record.finished_at,
+            href=record_href(record.environment, key),
+        )
+        return _if_known(cell, self._found.part("records"), self._now)
+
+    def _dots(self, slot: Slot) -> Iterator[Dot]:
+        one = self._by_slot.get(slot)
+        for server in self._found.servers:
+            dot = dot_of(server, self._now)
+            if dot.state == "ok" and one is not None and one.routed is not None:
+                if server.kind == "Triton" and one.tritons.get(server.name) is False:
+                    dot = replace(dot, state="degraded", said=f"{server.name} does not have {one.routed} READY")
+                there = one.gateways.get(server.name)
+                if server.kind == "gateway" and there != one.routed:
+                    dot = replace(dot, state="degraded", said=f"{server.name} serves {there or 'none'}")
+            yield dot
+
+
+def _rank(users: Cell, tone: Tone, *, is_underway: bool) -> int:
+    if users.tone == "bad":
+        return 0
+    ranks: dict[Tone, int] = {"bad": 1, "warn": 3, "unknown": 4}
+    if users.tone == "warn":
+        return 2
+    return ranks.get(tone, 5 if is_underway else 9)
+
+
+def dot_of(server: Server, now: datetime) -> Dot:
+    """Return how a server is, whatever the model."""
+    kind: Literal["triton", "gateway"] = "triton" if server.kind == "Triton" else "gateway"
+    since = f" since {clock(server.since, now)}" if server.since else ""
+    said = {
+        "ok": f"{server.name} answers",
+        "down": f"{server.name} does not answer{since}",
+        "unknown": f"{server.name}: unknown{since}",
+    }[server.state]
+    return Dot(server.name, kind, server.state, server.since, said)
+
+
+def _unknown(cell: Cell, since: datetime | None, why: str, now: datetime) -> Cell:
+    detail = f"{cell.detail}; {why}".lstrip("; ") if why not in cell.detail else cell.detail
+    return replace(cell, tone="unknown", detail=detail, unknown_since=since, unknown=_since_words(since, now))
+
+
+def _if_known(cell: Cell, part: Fresh, now: datetime) -> Cell:
+    """Return the cell as it is, or as one that is no longer known; a bad one stays bad."""
+    if part.is_known:
+        return cell
+    found = _unknown(cell, part.since, part.why, now)
+    return replace(found, tone="bad") if cell.tone == "bad" else found
+
+
+def _since_words(since: datetime | None, now: datetime) -> str:
+    return f"unknown since {clock(since, now)}" if since else "unknown"
+
+
+def _held_words(held: Held, now: datetime) -> str:
+    version = str(held.change.after.version) if held.change.after else "its leaving service"
+    since = f" since {clock(held.hold.since, now)}" if held.hold.since else ""
+    return f"{version} is held{since}"
+
+
+def outcome_tone(record: DeploymentRecord) -> Tone:
+    """Return how well a deployment went."""
+    if is_failed_rollback(record) or record.outcome in ("failed", "put back"):
+        return "bad"
+    return "ok" if record.outcome == "succeeded" else "warn" if record.outcome != "rolling out" else "plain"
+
+
+def per_second(rate: Rate) -> str:
+    """Return how often a model is asked, to two digits: more would change at each look."""
+    if rate.per_second is None:
+        return f"{_two_digits(rate.requests)} requests"
+    if rate.per_second == 0:
+        return "0/s"
+    if rate.per_second < 0.1:
+        return "< 0.1/s"
+    return f"{_two_digits(rate.per_second)}/s"
+
+
+def traffic_detail(rate: Rate, now: datetime) -> str:
+    """Return what else is known of it."""
+    failed = f"{rate.failed_share:.2%} failed in the last minute" if rate.failed_share else ""
+    p95 = f"p95 {rate.p95_seconds * 1000:.3g} ms" if rate.p95_seconds is not None else ""
+    total = f"{_two_digits(rate.requests)} to {rate.version} since {clock(rate.since, now)}"
+    return ", ".join(part for part in (failed, p95, total) if part)
+
+
+def _two_digits(number: float) -> str:
+    rounded = float(f"{number:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 or rounded == int(rounded) else f"{rounded:g}"
+
+
+def copies_said(copies: Copies) -> str:
+    """Return what became of the copies for a shadow."""
+    said = f"{_two_digits(copies.sent)} copies"
+    if copies.failed:
+        said += f", {_two_digits(copies.failed)} failed"
+    if (compared := copies.compared) is not None and compared.copies:
+        said += f", {compared.flips / compared.copies:.2%} decided otherwise"
+    return said
+
+
+# --- environments ------------------------------------------------------------------------------------------------
+
+
+_SOURCES = {
+    "share": "share",
+    "main": "main",
+    "records": "records",
+    "held": "what is held",
+    "GitHub": "pull requests",
+    "servers": "names of servers",
+    "traffic": "traffic",
+    "rollouts": "bakes",
+}
+
+
+def environment_view(found: Snapshot, rows: Sequence[Row], chosen: Filter) -> EnvironmentView:
+    """Return what is shown above the rows of an environment."""
+    name, now = found.environment, found.at
+    href = Filter(environment=name, q=chosen.q, trouble=chosen.trouble).href()
+    troubles = sum(row.in_trouble for row in rows)
+    sources = tuple(_source(found.parts[part], words, now) for part, words in _SOURCES.items() if part in found.parts)
+    notes = tuple(
+        Note(difference.kind, difference.what, difference.next_step)
+        for slot, difference in found.differences
+        if slot is None
+    )
+    tones: list[Tone] = [row.tone for row in rows]
+    tones += [source.tone for source in sources] or ["unknown"]
+    if found.broken:
+        tones.append("bad")
+    if notes:
+        tones.append("warn")
+    return EnvironmentView(
+        name=name,
+        href=href,
+        tone=min(tones, key=WORST_FIRST.index),
+        said=users_said(found, rows),
+        models=len(rows),
+        troubles=troubles,
+        broken=found.broken,
+        main=_main_cell(found),
+        sources=sources,
+        dots=tuple(dot_of(server, now) for server in found.servers),
+        notes=notes,
+        is_chosen=chosen.environment == name,
+    )
+
+
+def users_said(found: Snapshot, rows: Sequence[Row]) -> str:
+    """Return how users are, in one line."""
+    if found.status is None:
+        return "nothing is known yet" if not found.broken else "its settings cannot be read"
+    counted: dict[str, int] = {}
+    for row in rows:
+        health = "unknown" if row.users.tone == "unknown" else row.users.text
+        counted[health] = counted.get(health, 0) + 1
+    words = ("DOWN", "degraded", "unknown", "OK")
+    said = [f"{counted[word]} {word}" for word in words if counted.get(word)]
+    return ", ".join(said) if said else "no model is in service"
+
+
+def _main_cell(found: Snapshot) -> Cell | None:
+    if found.status is None or found.settings is None:
+        return None
+    part, commit = found.part("main"), found.status.commit
+    cell = Cell(commit[:12] or "unknown", "", "plain", href=Links(found.settings).commit(commit))
+    return _if_known(cell, part, found.at)
+
+
+def _source(part: Fresh, words: str, now: datetime) -> Source:
+    if part.is_known:
+        return Source(words, "ok", "known", part.at)
+    return Source(words, "unknown", f"{_since_words(part.since, now)}: {part.why}", part.at, part.since)
+
+
+# --- pages -------------------------------------------------------------------------------------------------------
+
+
+def board_page(
+    found: Sequence[Snapshot],
+    rows: Mapping[str, Sequence[Row]],
+    chosen: Filter,
+    *,
+    page: int = 1,
+    who: str = "",
+) -> BoardPage:
+    """Return one page of the board. ``rows`` are those of each environment, as :func:`rows_of` returns them."""
+    order = {one.environment: number for number, one in enumerate(found)}
+    environments = tuple(environment_view(one, rows.get(one.environment, ()), chosen) for one in found)
+    listed = sorted(
+        (
+            row
+            for each in rows.values()
+            for row in each
+            if chosen.environment in ("", row.environment)
+            and chosen.q.lower() in row.model
+            and (row.in_trouble or not chosen.trouble)
+        ),
+        key=lambda row: (row.rank, order.get(row.environment, 0), row.model),
+    )
+    pages = max(1, -(-len(listed) // ROWS))
+    page = min(max(page, 1), pages)
+    at = max((one.at for one in found), default=datetime.now(UTC))
+    tone, said = _first_words(environments)
+    return BoardPage(
+        environments=environments,
+        rows=tuple(listed[(page - 1) * ROWS : page * ROWS]),
+        filter=chosen,
+        who=who,
+        generated_at=at,
+        page=page,
+        pages=pages,
+        total=len(listed),
+        previous=chosen.href(page=page - 1) if page > 1 else "",
+        next=chosen.href(page=page + 1) if page < pages else "",
+        said=said,
+        tone=tone,
+    )
+
+
+def _first_words(environments: Sequence[EnvironmentView]) -> tuple[Tone, str]:
+    troubles = sum(one.troubles for one in environments)
+    bad = [one for one in environments if one.tone in ("bad", "warn", "unknown")]
+    if not bad:
+        return "ok", "Everything is as main says."
+    where = ", ".join(one.name for one in bad)
+    if not troubles:
+        return min((one.tone for one in bad), key=WORST_FIRST.index), f"Something needs a look in {where}."
+    what = "1 model needs" if troubles == 1 else f"{troubles:,} models need"
+    return min((one.tone for one in bad), key=WORST_FIRST.index), f"{what} a look, in {where}."
+
+
+def model_page(found: Snapshot, rows: Mapping[str, Sequence[Row]], model: str, *, who: str = "") -> ModelPage | None:
+    """Return the page of one model; None where neither routes, main nor records know it here."""
+    row = next((one for one in rows.get(found.environment, ()) if one.model == model), None)
+    slots = [Slot(found.environment, model, lane) for lane in Lane]
+    records = sorted((one for slot in slots for one in found.records.get(slot, ())), key=lambda one: one.id)
+    if row is None and not records:
+        return None
+    row = row or _left_row(found, model, records)
+    links = Links(found.settings) if found.settings else None
+    shown = records[-SHOWN_ENTRIES:]
+    notes = tuple(
+        Note(difference.kind, difference.what, difference.next_step)
+        for slot, difference in found.differences
+        if slot is not None and slot.model == model
+    )
+    quarantine = tuple(
+        Entry(
+            event.at,
+            f"{event.version} ({short(event.digest)}) is in quarantine",
+            f"{event.reason} (by {event.by})" if event.by else event.reason,
+            "bad",
+        )
+        for event in found.quarantined.values()
+        if event.model == model
+    )
+    elsewhere = tuple(
+        Link(f"{model} in {one.environment}", one.href, one.users.text)
+        for name, each in rows.items()
+        if name != found.environment
+        for one in each
+        if one.model == model
+    )
+    return ModelPage(
+        environment=found.environment,
+        model=model,
+        row=row,
+        notes=notes,
+        timeline=tuple(_entry(record, found, links) for record in reversed(shown)),
+        left_out=len(records) - len(shown),
+        quarantine=quarantine,
+        elsewhere=elsewhere,
+        commands=tuple(_commands(found.environment, model)),
+        who=who,
+        generated_at=found.at,
+        back=Filter(environment=found.environment).href(),
+    )
+
+
+def _left_row(found: Snapshot, model: str, records: Sequence[DeploymentRecord]) -> Row:
+    """Return the row of a model that only the records still know."""
+    nothing = Cell("–")
+    last = records[-1]
+    key = f"deployments/{last.environment}/{last.id}.json"
+    href = f"/{quote(found.environment)}/{quote(model)}"
+    cell = Cell(last.outcome, last.id, outcome_tone(last), last.finished_at, href=record_href(last.environment, key))
+    return Row(found.environment, model, href, "plain", nothing, nothing, nothing, nothing, last=cell)
+
+
+def _entry(record: DeploymentRecord, found: Snapshot, links: Links | None) -> Entry:
+    key = f"deployments/{record.environment}/{record.id}.json"
+    listed = [Link(record.id, record_href(record.environment, key), "the record")]
+    entry = record.after
+    if entry is not None:
+        folder = f"evidence/{record.environment}/{record.model}/{entry.digest.removeprefix('sha256:')}/"
+        evidence = sorted(one for one in found.listing if one.startswith(folder))
+        listed += [
+            Link("evidence", record_href(record.environment, one), "what the checks found") for one in evidence[-1:]
+        ]
+        if links is not None and (href := links.version(record.model, entry.version)):
+            listed.append(Link(f"{record.model} {entry.version} in MLflow", href))
+    if links is not None and record.commit:
+        listed.append(Link(record.commit[:12], links.commit(record.commit), "the commit that was deployed"))
+    held = {one.name: one for one in record.criteria}
+    return Entry(
+        at=record.finished_at,
+        title=verdict(record),
+        detail=record.problem or record.reason,
+        tone=outcome_tone(record),
+        links=tuple(listed),
+        criteria=tuple(
+            Criterion(CRITERION_NAMES[name], held[name].holds, held[name].proof) for name in CRITERIA if name in held
+        ),
+        lane="shadow" if record.slot.lane is Lane.SHADOW else "live",
+    )
+
+
+def _commands(environment: str, model: str) -> Iterable[Link]:
+    yield Link(f"promobot status --env {environment}", detail="how it is, in a terminal")
+    yield Link(f"promobot history {model} --env {environment}", detail="what was deployed")
+    yield Link(f"promobot rollback {model} --env {environment}", detail="back to the last verified version")
+
+
+# --- links -------------------------------------------------------------------------------------------------------
+
+
+def record_href(environment: str, key: str) -> str:
+    """Return where the board shows a record as it is."""
+    return f"/{quote(environment)}/records/{quote(key)}"
+
+
+class Links:
+    """Addresses of pages that the settings of an environment name; an empty text where they name none."""
+
+    def __init__(self, settings: Environment) -> None:
+        self._github = f"{settings.github.server_url}/{settings.github.repository}"
+        self._mlflow = settings.mlflow.uri if settings.can_use("mlflow") else ""
+        self._names = settings.mlflow_names
+        self._hosts = {urlsplit(url).netloc for url in (self._github, self._mlflow) if url}
+
+    def commit(self, commit: str) -> str:
+        """Where GitHub shows a commit."""
+        return self._checked(f"{self._github}/commit/{quote(commit, safe='')}") if commit else ""
+
+    def pull(self, number: int) -> str:
+        """Where GitHub shows a pull request."""
+        return self._checked(f"{self._github}/pull/{number}")
+
+    def version(self, model: str, version: int) -> str:
+        """Where MLflow shows a version."""
+        name = self._names.get(model, model)
+        return (
+            self._checked(f"{self._mlflow}/#/models/{quote(name, safe='')}/versions/{version}")
+            if self._mlflow
+            else ""
+        )
+
+    def _checked(self, url: str) -> str:
+        parts = urlsplit(url)
+        is_plain = parts.scheme in ("http", "https") and "@" not in parts.netloc
+        return url if is_plain and parts.netloc in self._hosts else ""
+
+
+def stamp(at: datetime) -> str:
+    """Return a time in full."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
