@@ -161,7 +161,8 @@ class OfEnvironment:
         self._aside = platform.like(platform.settings)
         self._aside_turn = threading.Lock()
         self._between, self._rhythm, self._changed = between, rhythm, changed
-        self._before = dict(before or {})
+        # Of the names nothing is remembered: the servers are opened anew.
+        self._before = {name: known for name, known in (before or {}).items() if name != "servers"}
         self._lock = threading.Lock()
         self._started = self._ended = False
         self._serving: Serving | None = None
@@ -454,18 +455,19 @@ class OfEnvironment:
         }
         while len(self._counts) > 1 and now - self._counts[1][0] >= RATE_SECONDS:
             self._counts.popleft()
-        began, first = self._counts[0] if self._counts else (now, {})
         found = {}
         for model, (of, requests, failed) in counts.items():
             period = total.models[model]
-            live, before = period.live, first.get(model)
-            if live is None:
+            if (live := period.live) is None:
                 continue
             per_second, failed_share = None, 0.0
-            if before is not None and before[0] == of and now > began and requests >= before[1]:
-                grown = requests - before[1]
-                per_second = grown / (now - began)
-                failed_share = (failed - before[2]) / grown if grown else 0.0
+            for began, before in self._counts:
+                was = before.get(model)
+                # Of another version, or of a gateway that began anew in between, nothing can be said.
+                if was is not None and was[0] == of and was[1] <= requests and was[2] <= failed and began < now:
+                    grown = requests - was[1]
+                    per_second, failed_share = grown / (now - began), (failed - was[2]) / grown if grown else 0.0
+                    break
             p95 = quantile(live.cells, total.bounds, 0.95) if live.cells else None
             found[model] = Rate(live.version, period.since, requests, failed, per_second, failed_share, p95)
         self._counts.append((now, counts))

@@ -244,7 +244,8 @@ class _Endpoints:
             return await self.not_found(request, None)
         reading = begin(partial(self._records.read, environment, key), name="board: a record")
         try:
-            body = await asyncio.wait_for(asyncio.wrap_future(reading), RECORD_SECONDS)
+            # Shielded: the thread goes on when nobody waits for it any more, and what it finds is kept.
+            body = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(reading)), RECORD_SECONDS)
         except TimeoutError:
             return await self._problem(request, 504, "The record store does not answer in time.")
         except PromobotError as error:

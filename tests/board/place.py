@@ -172,7 +172,8 @@ class FakeGateway:
             one = Counted(live.version, live.digest, "live", requests, failed, 0, 0.01 * requests, cells)
             periods[model] = Period(NOON, (one,))
         document |= Traffic(self.table.generation, periods).to_json()
-        return answer(200, document)
+        worker = {"id": "w", "generation": self.table.generation, "routes": "r", "draining": 0}
+        return answer(200, {**document, "worker": "w", "group": "g", "workers": [worker]})
 
 
 class Place:
@@ -266,10 +267,11 @@ class Place:
     def settings(self) -> Environment:
         return environment_files.load_for_the_way_back(self.root, "dev")
 
-    def reader(self, variables: Mapping[str, str] | None = None) -> OfEnvironment:
+    def reader(self, variables: Mapping[str, str] | None = None, *, rhythm: Rhythm | None = None) -> OfEnvironment:
         """Return what reads this environment when it is told to."""
         platform = Platform(self.settings, {"GITHUB_TOKEN": TOKEN} if variables is None else variables)
-        return OfEnvironment(platform, Between.new(QUICK), rhythm=QUICK)
+        rhythm = rhythm or Rhythm(main=0.01, pulls=0.01)  # each look asks anew
+        return OfEnvironment(platform, Between.new(rhythm), rhythm=rhythm)
 
 
 @contextmanager

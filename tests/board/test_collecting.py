@@ -14,7 +14,7 @@ from bot.board.collecting import OfEnvironment
 from bot.board.snapshot import Snapshot
 from bot.board.views import Row
 from bot.domain.release import Release
-from tests.board.place import Place, place, record
+from tests.board.place import QUICK, Place, place, record
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_triton_that_is_down_is_down_at_the_next_look(here: Place, reader: OfE
     assert (row.users.text, row.users.tone, row.tone) == ("DOWN", "bad", "bad")
     for triton in here.tritons:
         triton.start()
-    assert row_of(later(reader)).users.text == "OK"
+    _until(lambda: row_of(later(reader)).users.text == "OK")
 
 
 def test_gateways_that_do_not_answer(here: Place, reader: OfEnvironment) -> None:
@@ -190,7 +190,7 @@ def test_the_traffic_of_the_last_minute(here: Place, reader: OfEnvironment) -> N
 
 
 def test_who_hangs_hides_nobody_else(here: Place) -> None:
-    reader = here.reader()
+    reader = here.reader(rhythm=QUICK)
     reader.start()
     try:
         _until(lambda: all(reader.freshness()) and len(reader.snapshot().servers) == 4)

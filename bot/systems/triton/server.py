@@ -68,6 +68,8 @@ _CHANNEL = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE),
     # Else a new channel to the same address goes by the old connection.
     ("grpc.use_local_subchannel_pool", 1),
+    # Else a Triton that comes back after an hour is not asked for two minutes.
+    ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 _OF_TLS = (
     "Is it up, does its gRPC endpoint speak TLS, is the authority of its certificate trusted here (SSL_CERT_FILE), "
