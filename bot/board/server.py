@@ -244,7 +244,7 @@ class _Endpoints:
             return await self.not_found(request, None)
         reading = begin(partial(self._records.read, environment, key), name="board: a record")
         try:
-            # Shielded: the thread goes on when nobody waits for it any more, and what it finds is kept.
+            # Shielded: the thread goes on when nobody waits for it, and its answer is kept.
             body = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(reading)), RECORD_SECONDS)
         except TimeoutError:
             return await self._problem(request, 504, "The record store does not answer in time.")

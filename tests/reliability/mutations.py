@@ -2405,7 +2405,7 @@ MUTATIONS = (
         "held",
         "status advises nothing that deploy refuses",
         "bot/operations/seen.py",
-        "        held = tuple(held_among(admit_all(past, asked)))\n",
+        "        held = held_in(past, main.desired, todo) if isinstance(main, Main) else ()\n",
         "        held = ()\n",
         ("tests/operations/test_status.py::test_what_deploy_refuses_status_calls_held_with_the_same_reason",),
     ),
