@@ -101,7 +101,8 @@ def _output(name: str, of: Any) -> dict[str, Any]:
     for result in made.get("anyOf", [made]):
         whole = defined[result["$ref"].rpartition("/")[2]] if "$ref" in result else result
         properties = {**added, **whole.get("properties", {})}
-        results.append({**whole, "properties": properties, "required": list(properties)})
+        required = [name for name in properties if name in {*added, *whole.get("required", ())}]
+        results.append({**whole, "properties": properties, "required": required})
     shape = results[0] if len(results) == 1 else {"anyOf": results}
     defined = _used({**defined, "ExitCode": _bare(TypeAdapter(ExitCode).json_schema())}, shape)
     title = "promobot … --json, where it failed" if name == "error" else f"promobot {name} --json"

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bot.domain.bundle import ONLY_WHERE_GIVEN, Bundle, digest_of, is_not_given
 from bot.domain.desired import SECTIONS, Change, Desired, Entry, KnownEntries, Section
+from bot.domain.origin import Origin
 from bot.domain.release import Release, Slot
 from bot.domain.routes import WHOLE
 
@@ -137,6 +138,12 @@ class DeploymentRecord(BaseModel):
     rollout: Rollout | None = Field(
         default=None,
         description="the rollout that it is a step of",
+        exclude_if=is_not_given,
+        json_schema_extra=ONLY_WHERE_GIVEN,
+    )
+    origin: Origin | None = Field(
+        default=None,
+        description="where it comes from; what the record itself does not hold is kept beside it",
         exclude_if=is_not_given,
         json_schema_extra=ONLY_WHERE_GIVEN,
     )

@@ -14,7 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
+from bot.concurrency import lazy
 from bot.domain.bundled import is_first_of_its_bundle, together
 from bot.domain.desired import Change, Desired
 from bot.domain.hold import Held
@@ -40,13 +42,18 @@ from bot.operations.deployment.switching import put_back, see_that_gateways_foll
 from bot.operations.deployment.telling import Tell, tell_pull_requests
 from bot.operations.deployment.unfinished import Unfinished, close_journal, write_journal
 from bot.operations.following import let_git_follow
+from bot.operations.latest_merges import LatestMerges
 from bot.operations.observe import observe
+from bot.operations.origins import note_origins
 from bot.operations.proposing import read_desired
 from bot.operations.renewing import renew_proposals
 from bot.operations.silence import note
 from bot.platform import Platform, Serving
 from bot.render import deployment as words
 from bot.share import HeldShare
+
+if TYPE_CHECKING:
+    from bot.systems.git import Repository
 
 
 @dataclass(frozen=True)
@@ -90,15 +97,23 @@ def deploy(platform: Platform, *, say: Say, deep: bool = False, due: Due | None 
         let_git_follow(platform, held, desired, say)
         if due is not None and not _is_to_be_done(run, due):
             return Deployed(settings.environment, commit)
-        tell = partial(tell_pull_requests, repository=repository)
+        latest = lazy(lambda: _latest_merges(platform, repository))
+        tell = partial(tell_pull_requests, latest=latest)
         done = converge(run, desired, deep=deep, tell=tell, due=due)
         if settings.mistakes:
             say(f"nothing is cleaned up while the settings have a mistake ({settings.mistakes[0]})")
         else:
             _clean_up(platform, systems, held, say)
-    # Main has moved, and no lease is needed to say so: the next deployment need not wait for it.
+    # Users have what they get, and no lease is needed for the rest: the next deployment need not wait for it.
     renew_proposals(platform, say=say)
-    return replace(done, problems=(*done.problems, *map(str, settings.mistakes)))
+    all_records = {one.id: one for one in (*run.history, *done.records)}
+    found = note_origins(platform, list(all_records.values()), latest, run.registered, say=say)
+    records = tuple(one.model_copy(update={"origin": found.get(one.id, one.origin)}) for one in done.records)
+    return replace(done, records=records, problems=(*done.problems, *map(str, settings.mistakes)))
+
+
+def _latest_merges(platform: Platform, repository: Repository) -> LatestMerges:
+    return LatestMerges(repository, platform.environment, platform.github.merged_pull_requests())
 
 
 def _is_to_be_done(run: Run, due: Due) -> bool:

@@ -60,10 +60,13 @@ def _held(platform: Platform, model: str | None) -> tuple[tuple[Held, ...], str]
 
 
 def show(platform: Platform, deployment: str) -> DeploymentRecord:
-    """Return one deployment's record; raise InvalidInput, with the nearest that there are, for another id."""
+    """Return one deployment's record with where it comes from; raise InvalidInput for another id.
+
+    The error names the nearest that there are.
+    """
     records = {record.id: record for record in platform.ledger.deployments()}
     if deployment not in records:
         newest = ", ".join(list(records)[-3:][::-1])
         step = f"{did_you_mean(deployment, records)}" + (f"The newest are {newest}." if newest else "")
         raise InvalidInput(f"there is no deployment {deployment!r:.80}", key="RECORD", next_step=step)
-    return records[deployment]
+    return platform.ledger.with_origins([records[deployment]])[0]

@@ -17,6 +17,7 @@ from bot.domain.desired import Change, Entry
 from bot.domain.earned import Verdict
 from bot.domain.evidence import CasesInService, CheckResult, Evidence, Revocation, newest_for
 from bot.domain.names import short
+from bot.domain.origin import Origin
 from bot.domain.quarantine import QuarantineEvent, quarantined_by
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Release, Slot
@@ -100,6 +101,17 @@ class RolloutNote(BaseModel):
     only_told: str = Field(default="", description="why a breach is not put back; empty where it is")
 
 
+class OriginNote(BaseModel):
+    """Where a deployment comes from, found after its record was written."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = 1
+    deployment: str = Field(description="id of its record")
+    at: datetime
+    origin: Origin
+
+
 class RequestAsked(BaseModel):
     """What somebody asked for under an id of theirs."""
 
@@ -159,6 +171,34 @@ class Ledger:
                 record = record.model_copy(update={"outcome": ended, "criteria": criteria})
             found.append(record)
         return found
+
+    def note_origin(self, note: OriginNote) -> None:
+        """Write where a deployment comes from; the first note of a deployment stays."""
+        with suppress(Refused):
+            self._store.put(f"{self._origins}/{note.deployment}.json", _text(note))
+
+    def origins_known(self) -> frozenset[str]:
+        """Return the ids of the records beside which it is kept where they come from; reads none of that."""
+        return frozenset(map(_id_of, self._store.keys(self._origins)))
+
+    def with_origins(self, records: Sequence[DeploymentRecord]) -> list[DeploymentRecord]:
+        """Return the records with where each comes from, as far as that is known.
+
+        All steps of a rollout come from where the first does.
+        """
+        of = {one.id: one.rollout.id if one.rollout else one.id for one in records if one.origin is None}
+        known = self.origins_known() if of else frozenset()
+        wanted = {id_ for own, first in of.items() for id_ in (own, first) if id_ in known}
+        texts = self._store.get_all(f"{self._origins}/{id_}.json" for id_ in sorted(wanted))
+        found = {_id_of(key): self._parsed(key, text, OriginNote).origin for key, text in texts.items()}
+        return [
+            one.model_copy(update={"origin": found.get(one.id) or found.get(of[one.id])}) if one.id in of else one
+            for one in records
+        ]
+
+    @property
+    def _origins(self) -> str:
+        return f"origins/{self.environment}"
 
     def answers(self, changes: Sequence[Change]) -> list[Entry | None]:
         """Return what users get on each change's path, by the newest record of its model; else what it leaves.

@@ -15,6 +15,7 @@ from bot.render import doctor as doctor_words
 from bot.render import evaluation as evaluation_words
 from bot.render import memory as memory_words
 from bot.render import metrics as metric_words
+from bot.render import origins as origin_words
 from bot.render import proposal as proposal_words
 from bot.render import shadow as shadow_words
 from bot.render.again import run_again_there
@@ -264,6 +265,7 @@ def record_in_full(record: DeploymentRecord) -> str:
         else "",
         f"from {record.started_at:%Y-%m-%d %H:%M:%S} to {record.finished_at:%H:%M:%S} UTC, "
         f"commit {record.commit[:12] or 'unknown'}",
+        "\n  ".join(["comes from:", *origin_words.in_words(record.origin)]) if record.origin else "",
         "",
         grid(
             ["", "criterion", "proof"],
@@ -272,7 +274,7 @@ def record_in_full(record: DeploymentRecord) -> str:
         "",
         grid(["seconds", "step"], [[f"{step.seconds:.1f}", step.what] for step in record.steps]),
     ]
-    return "\n".join(line for number, line in enumerate(lines) if line or number in (6, 8))
+    return "\n".join(line for number, line in enumerate(lines) if line or number in (7, 9))
 
 
 def criteria(records: Sequence[DeploymentRecord]) -> str:

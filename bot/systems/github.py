@@ -135,6 +135,7 @@ class PullRequest:
     """Whether its branch is not one of this repository, or is gone with its own."""
     merged_by: str = ""
     """Login of who merged it. Only :meth:`GitHubRepository.pull_request` asks; GitHub's lists do not say it."""
+    opened_at: datetime | None = None
 
     @property
     def has_no_checks(self) -> bool:
@@ -816,6 +817,7 @@ def _pull_request(pull: _PullRequest) -> PullRequest:
         author=_login(pull.user),
         merged_at=pull.merged_at,
         into=pull.base.ref,
+        opened_at=pull.created_at,
     )
 
 

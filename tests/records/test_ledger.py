@@ -12,11 +12,12 @@ import pytest
 
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import CheckResult, Evidence, Finding, Latency
-from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome, Step, verified_entries
+from bot.domain.origin import Origin
+from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome, Rollout, Step, verified_entries
 from bot.domain.release import Slot
 from bot.errors import Refused, Rejected
 from bot.records.directory import RecordStore
-from bot.records.ledger import Ledger
+from bot.records.ledger import Ledger, OriginNote
 from tests.domain.entries import a_record, entry, release
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -284,3 +285,22 @@ def test_a_record_that_cannot_be_read_is_rejected_by_its_key(store: RecordStore,
         store.put(key, text)
         with pytest.raises(Rejected, match=key):
             read()
+
+
+def test_where_a_deployment_comes_from_is_kept_once_and_counts_for_all_steps_of_its_rollout(ledger: Ledger) -> None:
+    steps = Rollout(id="dev-00000002-churn", percent=10, step=1, steps=(10, 100), began_at=NOW)
+    first = record(2).model_copy(update={"rollout": steps})
+    second = record(3).model_copy(update={"rollout": steps.at(100)})
+    asked = Origin(proposed_by="kim", asked_at=NOW)
+    at_once = record(4).model_copy(update={"origin": asked})
+    records = [record(1), first, second, at_once]
+    for one in records:
+        ledger.add_deployment(one)
+    assert ledger.origins_known() == frozenset()
+    assert ledger.deployments() == ledger.with_origins(records) == records, "what is not known is left out"
+    for number in (57, 58):
+        ledger.note_origin(OriginNote(deployment=first.id, at=NOW, origin=Origin(pull_request=number)))
+    ledger.note_origin(OriginNote(deployment=at_once.id, at=NOW, origin=Origin(pull_request=60)))
+    assert ledger.origins_known() == {first.id, at_once.id}
+    told = [one.origin for one in ledger.with_origins(ledger.deployments())]
+    assert told == [None, Origin(pull_request=57), Origin(pull_request=57), asked]

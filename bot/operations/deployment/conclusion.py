@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from bot.domain.bundled import blamed, entries_of, place_of, spoken_for
 from bot.domain.desired import Change, Desired, Entry
 from bot.domain.message import Message
+from bot.domain.origin import Origin
 from bot.domain.plan import in_service, serves
 from bot.domain.promotion import thread_of
 from bot.domain.proposal import Edit
@@ -26,6 +27,7 @@ from bot.domain.retirement import last_left
 from bot.domain.routes import RouteTable, Target
 from bot.domain.scope import revert_branch
 from bot.domain.stage import CutOff, Fault, Switched, fault, git_must_follow, outcome, problem_of, should_quarantine
+from bot.domain.way_back import WayBack
 from bot.operations.attempts import attempted, reported
 from bot.operations.deployment.item import Item
 from bot.operations.deployment.run import Run
@@ -278,15 +280,16 @@ def _write_records(run: Run, items: list[Item], served: Desired, records: dict[s
     run.map(items, write)
 
 
-def _why_back(run: Run, change: Change) -> str:
-    """Return why somebody goes back to this now, as the note on the share says it; empty where nobody said."""
+def _asked_at_once(run: Run, change: Change) -> WayBack | None:
+    """Return the note on the share of who goes back to this at once, and why; None where there is none."""
     noted = (*run.ways, *read_ways_back(run.systems.share)[0])
     ways = [way for way in noted if change.after == way.whole.get(change.model)]
-    return max(ways, key=lambda way: way.turn).reason if ways else ""
+    return max(ways, key=lambda way: way.turn, default=None)
 
 
 def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> DeploymentRecord:
     is_way_back = undoes(run.of(item.change.slot), item.change)
+    way = _asked_at_once(run, item.change) if is_way_back else None
     criteria = list(item.criteria)
     if delivered:
         # As the message must say it: if it is read at all, it was delivered.
@@ -307,11 +310,12 @@ def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> Deploy
         steps=item.steps,
         problem=problem_of(item.stage),
         way_back=is_way_back,
-        reason=item.reason or (_why_back(run, item.change) if is_way_back else ""),
+        reason=item.reason or (way.reason if way else ""),
         quarantined=item.quarantined,
         bundle=item.change.bundle,
         published_as=item.target.triton_model if item.target and item.change.bundle else "",
         rollout=item.rollout,
+        origin=Origin(proposed_by=way.by, asked_at=way.at) if way else None,
     )
 
 

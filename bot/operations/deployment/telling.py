@@ -21,7 +21,6 @@ from bot.render import ending as words
 from bot.render import proposal as proposal_words
 
 if TYPE_CHECKING:
-    from bot.systems.git import Repository
     from bot.systems.github import GitHubRepository, PullRequest
 
 TOLD_AT_MOST = 20
@@ -32,12 +31,17 @@ Tell = Callable[[Run, Sequence[DeploymentRecord], Sequence[Held]], None]
 
 
 def tell_pull_requests(
-    run: Run, records: Sequence[DeploymentRecord], held: Sequence[Held], *, repository: Repository
+    run: Run,
+    records: Sequence[DeploymentRecord],
+    held: Sequence[Held],
+    *,
+    latest: Callable[[], LatestMerges],
 ) -> None:
     """Write on each merged pull request what became of all that it asked for.
 
     It changes nothing that users get, so it reports faults of GitHub and Git and does not raise them. A change that
-    no pull request asked for, such as an edit on main, appears only in Slack and in the job.
+    no pull request asked for, such as an edit on main, appears only in Slack and in the job. ``latest`` asks GitHub
+    for the merged ones.
     """
     # Nobody asked for a version to be published again.
     ended = [_change(record) for record in records if record.before != record.after]
@@ -47,7 +51,7 @@ def tell_pull_requests(
     failing = "a pull request could not be told how it ended, `promobot history` tells it"
     with reported(run.say, failing) as attempt:
         github = run.platform.github
-        merged = LatestMerges(repository, run.settings.environment, github.merged_pull_requests())
+        merged = latest()
         asked = {pull.number: pull for pull in _without_deployment(run, merged)}
         for change in told[:TOLD_AT_MOST]:
             if time.monotonic() < until and (

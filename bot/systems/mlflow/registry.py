@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -16,7 +17,7 @@ import httpx
 
 from bot import trust, web
 from bot.credentials import Credentials
-from bot.domain.metrics import Measured
+from bot.domain.metrics import Measured, moment
 from bot.domain.names import MAX_VERSION
 from bot.domain.nearest import did_you_mean, nearest_number
 from bot.domain.package import DIGEST_TAG, FINDINGS_FOLDER, MAX_BYTES, MLFLOW_FILES, PACKAGE_FILE, Package
@@ -61,6 +62,8 @@ class RegisteredVersion:
     params: Mapping[str, str]
     tags: Mapping[str, str]
     url: str
+    registered_at: datetime | None = None
+    """When the registry got it; None where it does not say."""
 
     @property
     def commit(self) -> str:
@@ -131,6 +134,7 @@ class Registry:
                 params=pairs(run, "params"),
                 tags={**pairs(run, "tags"), **pairs(found, "tags")},
                 url=f"{self._uri}/#/models/{quote(self._registered(model), safe='')}/versions/{found['version']}",
+                registered_at=_registered_at(found),
             )
 
     def _registered(self, model: str) -> str:
@@ -502,3 +506,8 @@ class Aliases:
                 self._registry._server.send("DELETE", "registered-models/alias", **where)
             else:
                 self._registry._server.send("POST", "registered-models/alias", **where, version=str(version))
+
+
+def _registered_at(version: Mapping[str, Any]) -> datetime | None:
+    milliseconds = int(version.get("creation_timestamp") or 0)
+    return moment(milliseconds) if milliseconds > 0 else None

@@ -1,0 +1,134 @@
+"""Where deployments come from: kept beside their records, as soon as GitHub and MLflow say it.
+
+It is asked when users have what they get and the lease is free. So no deployment and no rollback waits for it, and
+what could not be asked is asked by the next deployment.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from bot.domain.desired import Change
+from bot.domain.origin import Origin
+from bot.domain.record import DeploymentRecord
+from bot.domain.scope import fingerprint
+from bot.errors import NotRegistered
+from bot.operations import Say
+from bot.operations.attempts import reported
+from bot.operations.latest_merges import LatestMerges, checked_in
+from bot.records.ledger import Ledger, OriginNote
+
+if TYPE_CHECKING:
+    from bot.platform import Platform
+    from bot.systems.github import PullRequest
+    from bot.systems.mlflow import RegisteredVersion
+
+LOOKED_AT = 1_000
+"""Of so many of the newest records, those without their origin are looked for."""
+DEADLINES = 1
+"""Limit for all of it, in multiples of ``request_seconds``; the next deployment looks for the rest."""
+_READING = timedelta(minutes=1)
+"""A deployment reads main, looks at every server, and only then its changes begin: what is merged in between is the
+next one's."""
+_BY_THE_SECOND = timedelta(seconds=1)
+"""GitHub tells merges by the second."""
+
+Registered = Callable[[str, int], "RegisteredVersion"]
+
+
+def note_origins(
+    platform: Platform,
+    records: Sequence[DeploymentRecord],
+    merged: Callable[[], LatestMerges],
+    registered: Registered,
+    *,
+    say: Say,
+) -> dict[str, Origin]:
+    """Find where these deployments come from, and keep it; return what was found, by the id of the record.
+
+    ``records`` are all, oldest first; those that have their origin are left alone. Nothing that users get depends on
+    it: ``say`` reports what fails, and the next deployment tries again.
+    """
+    found: dict[str, Origin] = {}
+    failing = "where the newest releases come from is not known yet, the next deployment asks again"
+    with reported(say, failing):
+        lacking = _without_origin(platform.ledger, records)
+        until = time.monotonic() + DEADLINES * platform.settings.deadlines.request_seconds
+        people: dict[int, Origin] = {}
+        for record in lacking:
+            if time.monotonic() >= until:
+                break
+            change = Change(record.environment, record.section, record.model, record.before, record.after)
+            pull = merged().that_asked(change, checked_in=checked_in(platform.ledger, change))
+            origin = Origin()
+            if pull is not None and is_of(pull.merged_at, record, records):
+                if pull.number not in people:
+                    people[pull.number] = _people_of(platform, pull, merged().changed(pull))
+                origin = people[pull.number]
+            origin = _registered(origin, record, registered)
+            platform.ledger.note_origin(OriginNote(deployment=record.id, at=datetime.now(UTC), origin=origin))
+            found[record.id] = origin
+    return found
+
+
+def _without_origin(ledger: Ledger, records: Sequence[DeploymentRecord]) -> list[DeploymentRecord]:
+    """Return the newest changes whose origin is still to be found, newest first.
+
+    Who publishes the same again, asked for nothing; and a later step of a rollout comes from where the first does.
+    """
+    newest = [
+        record
+        for record in reversed(records[-LOOKED_AT:])
+        if record.origin is None and record.before != record.after
+        if record.rollout is None or record.rollout.step == 1
+    ]
+    known = ledger.origins_known() if newest else frozenset()
+    return [record for record in newest if record.id not in known]
+
+
+def is_of(merged_at: datetime | None, record: DeploymentRecord, records: Iterable[DeploymentRecord]) -> bool:
+    """Say whether what was merged then is what a deployment brought.
+
+    It was merged before the deployment ended, and after main asked for anything else that was deployed in this place:
+    what asked for the same version once, before another one, did not bring it back.
+    """
+    if merged_at is None or merged_at > record.finished_at + _BY_THE_SECOND:
+        return False
+    earlier = (one for one in records if one.slot == record.slot and one.id < record.id)
+    others = [one.started_at for one in earlier if one.after != record.after]
+    slack = _BY_THE_SECOND if record.way_back else _READING
+    return not others or merged_at >= others[-1] - slack
+
+
+def _people_of(platform: Platform, pull: PullRequest, changes: Sequence[Change]) -> Origin:
+    """Ask GitHub who approved and merged a pull request; its lists do not say it."""
+    approvals = [
+        one
+        for one in platform.github.approvals(pull.number)
+        if one.at and pull.merged_at and one.at <= pull.merged_at
+    ]
+    asked = platform.ledger.proposers(fingerprint(changes))
+    named = sorted({one.github or f"{one.slack} in Slack" for one in asked if one.github or one.slack})
+    return Origin(
+        pull_request=pull.number,
+        url=pull.url,
+        opened_at=pull.opened_at,
+        proposed_by=", ".join(named) or pull.author,
+        approved_at=max((one.at for one in approvals if one.at), default=None),
+        approved_by=", ".join(sorted({one.by for one in approvals})),
+        merged_at=pull.merged_at,
+        merged_by=platform.github.pull_request(pull.number).merged_by,
+    )
+
+
+def _registered(origin: Origin, record: DeploymentRecord, registered: Registered) -> Origin:
+    if record.after is None:
+        return origin
+    try:
+        at = registered(record.model, record.after.version).registered_at
+    except NotRegistered as error:  # deleted since, so nobody will know
+        return origin.model_copy(update={"unknown": f"when it was registered: {error}"})
+    return origin.model_copy(update={"registered_at": at})

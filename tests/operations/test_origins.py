@@ -1,0 +1,168 @@
+"""Where a deployment comes from: kept beside its record, without keeping anybody waiting."""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bot.domain.desired import Entry
+from bot.domain.origin import Origin
+from bot.domain.record import DeploymentRecord
+from bot.operations.origins import is_of
+from tests.domain.entries import a_record, entry
+from tests.operations.world import HTTP, Registered, World
+from tests.stand_ins.recording import Link
+
+AT = datetime(2026, 11, 12, 9, 0, tzinfo=UTC)
+
+
+def released(world: World, registered: Registered) -> int:
+    """Propose, check, approve and merge a version; return the pull request's number."""
+    asked = world.bot("propose", registered.model, registered.version, "--env", "dev", env={"GITHUB_ACTOR": "alex"})
+    number = int(asked.document["pull_request"])
+    assert [said.code for said in world.check(number)] == [0, 0, 0, 0]
+    reviews = f"{world.endpoints.forge}/api/v3/repos/{world.endpoints.repository}/pulls/{number}/reviews"
+    token = {"Authorization": f"Bearer {world.endpoints.secrets.people['sam']}"}
+    commit = world.pull(number)["head"]["sha"]
+    said = {"event": "APPROVE", "body": "so", "commit_id": commit}
+    HTTP.post(reviews, json=said, headers=token).raise_for_status()
+    world.merge(number)
+    return number
+
+
+def origins(world: World, model: str) -> list[Origin | None]:
+    """Where the deployments of a model come from, oldest first."""
+    return [one.origin for one in world.ledger("dev").with_origins(world.records(model))]
+
+
+def test_a_release_tells_who_registered_proposed_approved_and_merged_it_and_when(world: World) -> None:
+    model = world.model()
+    before = datetime.now(UTC)
+    number = released(world, world.register(model))
+    done = world.deploy()
+    assert done.code == 0, done
+    (origin,) = origins(world, model)
+    assert origin is not None and origin.url == world.pull(number)["html_url"]
+    people = origin.pull_request, origin.proposed_by, origin.approved_by, origin.merged_by, origin.by_policy
+    assert people == (number, "alex", "sam", "alex", False)
+    # GitHub tells by the second.
+    times = [origin.opened_at, origin.approved_at, origin.merged_at]
+    assert all(one is not None and one >= before.replace(microsecond=0) for one in times)
+    assert origin.registered_at is not None and before - timedelta(seconds=1) <= origin.registered_at
+    (record,) = world.records(model)
+    (written,) = world.endpoints.directory.rglob(f"deployments/dev/{record.id}.json")
+    assert "origin" not in written.read_text(), "a reader of before finds the record as it was"
+    (told,) = done.document["records"]
+    assert told["origin"]["pull_request"] == number
+
+    words = world.words("history", "show", record.id).out
+    for line in (
+        "comes from:",
+        "registered in MLflow 20",
+        f"#{number} http",
+        "proposed by alex 20",
+        "approved by sam",
+    ):
+        assert line in words, words
+    assert world.bot("history", "show", record.id).document["origin"]["merged_by"] == "alex"
+    assert world.deploy().code == 0 and origins(world, model) == [origin]
+
+
+def test_what_github_cannot_tell_is_left_out_and_said_and_the_next_deployment_asks_again(world: World) -> None:
+    model = world.model()
+    number = released(world, world.register(model))
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        world.configure("dev", github={"api_url": f"http://127.0.0.1:{nobody.getsockname()[1]}/api/v3"})
+        done = world.words("deploy", "--env", "dev")
+    assert (done.code, world.version(model)) == (0, 1), done
+    assert (
+        "where the newest releases come from is not known yet, the next deployment asks again: GitHub (" in done.err
+    )
+    assert origins(world, model) == [None]
+    world.configure("dev", github={"api_url": f"{world.endpoints.forge}/api/v3"})
+    assert world.deploy().code == 0
+    (origin,) = origins(world, model)
+    assert origin is not None and origin.pull_request == number
+
+
+def test_main_that_was_changed_by_hand_comes_from_no_pull_request(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    (origin,) = origins(world, model)
+    assert origin is not None and origin.registered_at is not None
+    assert origin == Origin(registered_at=origin.registered_at)
+    (record,) = world.records(model)
+    assert (
+        "no pull request asked for it: main was changed without one" in world.words("history", "show", record.id).out
+    )
+
+
+def test_a_rollback_at_once_asks_github_nothing_more_and_says_who_asked(world: World) -> None:
+    model = world.model()
+    released(world, world.register(model))
+    assert world.deploy().code == 0
+    second = released(world, world.register(model, "better"))
+    assert world.deploy().code == 0
+    with Link(world.endpoints.forge) as link:
+        world.configure("dev", github={"api_url": f"{link.url}/api/v3"})
+        said = world.bot("rollback", model, "--env", "dev", "--now", "--by", "kim", "--reason", "wrong answers")
+        assert said.code == 0, said
+        asked = [one.path for one in link.recorder.exchanges]
+    world.configure("dev", github={"api_url": f"{world.endpoints.forge}/api/v3"})
+    assert not [path for path in asked if "reviews" in path], "nobody is asked who approved"
+    world.merge(said.document["pull_request"])
+    assert world.deploy().code == 0
+    one, two, back = origins(world, model)
+    assert one is not None and two is not None and two.pull_request == second != one.pull_request
+    (record,) = world.records(model)[2:]
+    assert back is not None and record.origin == back, "it stands in the record itself"
+    assert (back.proposed_by, back.pull_request) == ("kim", None)
+    assert back.asked_at is not None and back.asked_at <= record.finished_at
+    assert "kim went back at once 20" in world.words("history", "show", record.id).out
+
+
+def test_a_merged_revert_is_where_a_way_back_comes_from(world: World) -> None:
+    model = world.model()
+    first = released(world, world.register(model))
+    assert world.deploy().code == 0
+    released(world, world.register(model, "better"))
+    assert world.deploy().code == 0
+    number = world.bot("rollback", model, "--env", "dev").document["pull_request"]
+    world.merge(number)
+    assert world.deploy().code == 0
+    back = origins(world, model)[-1]
+    assert world.records(model)[-1].way_back and back is not None
+    assert back.pull_request == number != first
+
+
+def _deployed(number: int, after: Entry | None, minutes: float, **more: Any) -> DeploymentRecord:
+    at = AT + timedelta(minutes=minutes)
+    return a_record(after, number=number, at=at, finished_at=at + timedelta(seconds=30), **more)
+
+
+@pytest.mark.parametrize(
+    ("merged", "way_back", "expected"),
+    [
+        (9.9, False, True),
+        (10.4, False, True),
+        (10.6, False, False),  # after it ended
+        (4.5, False, True),  # while the deployment before it was looking
+        (3.0, False, False),  # it asked for the same once, before another one
+        (4.5, True, False),
+        (7.0, True, True),
+        (None, False, False),
+    ],
+)
+def test_what_was_merged_too_early_or_too_late_brought_nothing(
+    merged: float | None, way_back: bool, expected: bool
+) -> None:
+    record = _deployed(3, entry(1), 10, way_back=way_back)
+    records = [_deployed(1, entry(1), 0), _deployed(2, entry(2), 5), record, _deployed(4, entry(9), 11)]
+    at = AT + timedelta(minutes=merged) if merged is not None else None
+    assert is_of(at, record, records) is expected
+    other = _deployed(2, entry(2), 9.95, model="fraud")
+    assert is_of(AT + timedelta(minutes=9), record, [other, record]), "another model says nothing of it"
