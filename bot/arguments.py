@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
 # --- options that several commands share ---------------------------------------------------------------------------
 
@@ -183,3 +183,20 @@ def time(text: str) -> datetime:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a valid time, as in 2026-11-22T14:00:00+01:00") from error
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def since(text: str) -> datetime | timedelta:
+    """Read how far to look back, as in 30d, 12h or 45m; or from which time on."""
+    import re
+    from datetime import timedelta
+
+    span = re.fullmatch("([0-9]{1,5})([dhm])", text)
+    if span is None:
+        try:
+            return time(text)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(
+                f"{text!r:.80} is neither a time span, as in 30d, 12h or 45m, nor a time"
+            ) from error
+    units = {"d": "days", "h": "hours", "m": "minutes"}
+    return timedelta(**{units[span[2]]: int(span[1])})

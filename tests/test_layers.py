@@ -88,7 +88,8 @@ def layer(
 
 
 OF_RESULTS = (
-    "render.adoption render.bisecting render.explaining render.packaging render.job render.slack render.terminal"
+    "render.adoption render.bisecting render.explaining render.packaging render.reporting render.job render.slack "
+    "render.terminal"
 )
 """Documents that are made of results. They stand above the operations; the other documents are made of values."""
 
@@ -151,6 +152,7 @@ LAYERS = {
     "bot.render.adoption": layer("render", for_types="training.adoption", pure=True),
     "bot.render.bisecting": layer("domain render", for_types="operations", pure=True),
     "bot.render.explaining": layer("domain render", for_types="operations", pure=True),
+    "bot.render.reporting": layer("domain render", for_types="operations", pure=True),
     "bot.render.packaging": layer("render", for_types="training.model_directory", pure=True),
     "bot.render.job": layer("domain exit_codes operations.job render", for_types="operations", pure=True),
     "bot.render.slack": layer("domain render", for_types="operations", pure=True),

@@ -361,6 +361,7 @@ EVERY = (
             ("recheck", "churn"),
             ("bisect", "churn", "--case", "law"),
             ("explain", "0"),
+            ("report",),
             ("shadow", "churn"),
             ("evaluate", "churn", "--part", "0", "--of", "2", "--answers", "answers", "--proposed", LOADED),
             ("retire", "churn", "--reason", "nobody asks it"),

@@ -58,6 +58,7 @@ _FIRST = (
         "history",
         "bisect",
         "explain",
+        "report",
         "quarantine",
         "evidence",
         "cleanup",

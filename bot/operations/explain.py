@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Literal
@@ -13,13 +13,15 @@ from bot.domain.bundled import entries_of
 from bot.domain.desired import SECTIONS, Change, Entry, Section
 from bot.domain.evidence import Evidence
 from bot.domain.names import short
+from bot.domain.origin import Origin
 from bot.domain.quarantine import QuarantineEvent
 from bot.domain.record import DeploymentRecord, served_after
 from bot.domain.release import Slot
+from bot.domain.report import Delivery, deliveries
 from bot.domain.scope import fingerprint
 from bot.errors import InvalidInput, PromobotError, Refused
 from bot.exit_codes import ExitCode
-from bot.operations.brought import Brought, People
+from bot.operations.brought import Approved, Brought, People
 from bot.platform import Platform
 from bot.records.ledger import Proposer
 
@@ -53,6 +55,8 @@ class Place:
     evidence: tuple[Evidence, ...]
     deployments: tuple[DeploymentRecord, ...]
     """Those that brought the digest, or replaced it."""
+    deliveries: tuple[Delivery, ...]
+    """Its ways to users, as `promobot report` counts them."""
     quarantine: QuarantineEvent | None
     """The event that put the digest into quarantine; None where it is not in quarantine."""
 
@@ -128,7 +132,7 @@ class _Known:
 
     def __init__(self, platform: Platform, beginning: str, people: People) -> None:
         self._platform, self._people, self._ledger = platform, people, platform.ledger
-        self.records = self._ledger.deployments()
+        self.records = self._ledger.with_origins(self._ledger.deployments())
         self._quarantined = self._ledger.quarantined()
         self.digests: dict[str, set[str]] = {}
         self.bundles: set[str] = set()
@@ -181,9 +185,10 @@ class _Known:
             state=state,
             since=since,
             in_service=serving,
-            pull_requests=tuple(self._pull_requests(slot, evidence, entries)),
+            pull_requests=tuple(self._pull_requests(slot, evidence, entries, deployments)),
             evidence=evidence,
             deployments=deployments,
+            deliveries=tuple(reversed(self._deliveries_of(deployments, digest))),
             quarantine=event,
         )
 
@@ -195,15 +200,32 @@ class _Known:
         found = [one for part in parts for one in self._ledger.evidence_of(slot, part)]
         return [one for one in found if one.bundle is not None and one.bundle.digest == digest]
 
-    def _pull_requests(self, slot: Slot, evidence: Iterable[Evidence], entries: Sequence[Entry]) -> list[Brought]:
+    def _deliveries_of(self, deployments: Iterable[DeploymentRecord], digest: str) -> list[Delivery]:
+        ids = {record.id for record in deployments if _asks_for(record, digest) and record.before != record.after}
+        return [one for one in self._deliveries if not ids.isdisjoint(one.records)]
+
+    @cached_property
+    def _deliveries(self) -> list[Delivery]:
+        return deliveries(self.records)
+
+    def _pull_requests(
+        self,
+        slot: Slot,
+        evidence: Iterable[Evidence],
+        entries: Sequence[Entry],
+        deployments: Iterable[DeploymentRecord],
+    ) -> list[Brought]:
+        """Return those in which the digest was checked; where GitHub does not tell their people, the records may."""
         found: dict[int, Evidence] = {}
         for one in evidence:
             if one.pull_request is not None:
                 found.setdefault(one.pull_request, one)
-        return [
+        origins = {record.origin.pull_request: record.origin for record in deployments if record.origin is not None}
+        pulls = [
             self._people.of(self._platform, number, asked_by=self._askers(slot, one, entries))
             for number, one in found.items()
         ]
+        return [_as_recorded(one, origins[one.number]) if one.number in origins else one for one in pulls]
 
     def _askers(self, slot: Slot, evidence: Evidence, entries: Sequence[Entry]) -> list[Proposer]:
         """Return who asked the bot for the proposal; nothing where a person made it without the bot.
@@ -247,6 +269,21 @@ class _Known:
     @cached_property
     def _all_evidence(self) -> list[Evidence]:
         return self._ledger.all_evidence()
+
+
+def _as_recorded(pull: Brought, origin: Origin) -> Brought:
+    """Return a pull request with the people whom the records name, where GitHub does not tell them."""
+    if not pull.problem:
+        return pull
+    approved = (Approved(origin.approved_by, origin.approved_at, of_head=True),) if origin.approved_by else ()
+    return replace(
+        pull,
+        url=origin.url,
+        state="merged",
+        approved_by=approved,
+        merged_by=origin.merged_by,
+        merged_at=origin.merged_at,
+    )
 
 
 def _asks_for(record: DeploymentRecord, digest: str) -> bool:

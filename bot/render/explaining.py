@@ -11,10 +11,12 @@ from bot.render import evaluation as evaluation_words
 from bot.render import memory as memory_words
 from bot.render import metrics as metric_words
 from bot.render.deployment import checked_in
+from bot.render.reporting import came_back, lasting
 from bot.render.terminal import grid, versions
 
 if TYPE_CHECKING:
     from bot.domain.evidence import Evidence
+    from bot.domain.report import Delivery
     from bot.operations.brought import Approved, Brought
     from bot.operations.explain import Explained, Place
 
@@ -64,6 +66,7 @@ def _place(found: Explained, place: Place) -> str:
         ]
         table = grid(["when (UTC)", "deployment", "version", "outcome", "what happened"], rows)
         lines += [f"  {line}" for line in table.splitlines()]
+    lines += [f"  {line}" for one in place.deliveries for line in _delivery(one)]
     return "\n".join(lines)
 
 
@@ -91,12 +94,31 @@ def _pull_request(pull: Brought) -> list[str]:
         f"approved by {_names(map(_approval, pull.approved_by))}" if pull.approved_by else "",
         f"merged by {pull.merged_by} {_time(pull.merged_at)}" if pull.merged_by else "",
     ]
-    if pull.problem:
+    if pull.problem and pull.merged_by:
+        who.append(f"so the records say; GitHub does not: {pull.problem}")
+    elif pull.problem:
         who.append(f"who opened, approved and merged it is not known: {pull.problem}")
     elif not pull.approved_by:
         who.append("approved by nobody")
     state = "" if pull.state in ("unknown", "merged") else f" ({pull.state})"
     return [f"#{pull.number}{state} {pull.url}".rstrip(), *(f"  {part}" for part in who if part)]
+
+
+def _delivery(one: Delivery) -> list[str]:
+    """Return how a release came to users, and what became of it: each number with the record that it comes from."""
+    origin, lines = one.origin, list[str]()
+    if one.result == "served":
+        said = f"all users had it {_time(one.ended_at)} ({one.records[-1]})"
+        if one.lead_seconds is not None and not one.is_again:
+            said += f", {lasting(one.lead_seconds)} after its registration"
+        lines.append(said)
+    if origin is not None and origin.pull_request is not None and one.review_seconds is not None:
+        for_what = "its review" if origin.approved_at is not None else "its merge"
+        by = ", by the policy of the environment" if origin.by_policy else ""
+        lines.append(f"#{origin.pull_request} waited {lasting(one.review_seconds)} for {for_what}{by}")
+    if back := came_back(one):
+        lines.append(f"failed users: {back}")
+    return lines
 
 
 def _approval(one: Approved) -> str:

@@ -20,6 +20,7 @@ TYPED: dict[str, list[str]] = {
     "recheck": ["churn", "--env", "dev"],
     "bisect": ["churn", "--env", "dev", "--case", "case.json"],
     "explain": ["3b1f"],
+    "report": ["--since", "7d"],
     "shadow": ["churn", "--env", "dev"],
     "evaluate": [
         *("churn", "--env", "dev", "--part", "0", "--of", "4", "--answers", "there"),
