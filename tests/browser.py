@@ -21,6 +21,10 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 """The Chromium that is installed here, or None."""
 LEFT = ("Inspected target navigated or closed", "Execution context was destroyed", "Cannot find context")
 """How Chromium begins to say that a page is no longer there to answer."""
+KEYS: dict[str, dict[str, Any]] = {
+    "Enter": {"windowsVirtualKeyCode": 13, "text": "\r"},
+    "Tab": {"windowsVirtualKeyCode": 9},
+}
 DESKTOP = (1280, 860)
 PHONE = (390, 844)
 
@@ -63,7 +67,7 @@ class Browser:
         try:
             port = self._wait_for_port(profile / "DevToolsActivePort")
             self._loop.run_until_complete(self._connect(port))
-            self._size_to(*self.size)
+            self.resize(*self.size)
         except BaseException:
             self._end()
             raise
@@ -119,7 +123,8 @@ class Browser:
         """Send a command of the DevTools protocol; return its result."""
         return self._loop.run_until_complete(self._ask(method, parameters))
 
-    def _size_to(self, width: int, height: int) -> None:
+    def resize(self, width: int, height: int) -> None:
+        """Have a screen of another size; a narrow one is a phone's."""
         mobile = width < 600
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
 
@@ -178,11 +183,14 @@ class Browser:
         self.click(selector)
         self.ask("Input.insertText", text=text)
 
+    def presses(self, key: str) -> None:
+        """Press a key by its name."""
+        for kind in ("keyDown", "keyUp"):
+            self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, **KEYS[key])
+
     def presses_enter(self) -> None:
         """Press the Enter key."""
-        key: dict[str, Any] = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
-        for kind in ("keyDown", "keyUp"):
-            self.ask("Input.dispatchKeyEvent", type=kind, **key)
+        self.presses("Enter")
 
     def chooses(self, selector: str, value: str) -> None:
         """Choose an option of a menu by its value."""

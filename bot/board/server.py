@@ -59,6 +59,7 @@ HEADERS = (
 STATIC = {
     "board.css": "text/css; charset=utf-8",
     "board.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
 }
 """Every file that is served as it is."""
 
@@ -99,7 +100,7 @@ class Pages:
 
         def make(found: list[Snapshot], rows: dict[str, tuple[Row, ...]]) -> tuple[str, Any, str, int]:
             shown = views.board_page(found, rows, chosen, page=page)
-            return "_board.html", shown, "Promobot", 200
+            return "_board.html", shown, f"{shown.said} Promobot", 200
 
         return self._page(("board", chosen, page), make)
 

@@ -20,7 +20,6 @@ from bot.domain.release import Lane, Slot
 from bot.domain.routes import Target
 from bot.domain.shadowed import Copies
 from bot.domain.underway import step_of
-from bot.domain.users import clock
 from bot.operations.status import Difference, ModelStatus, Status
 from bot.render.deployment import CRITERION_NAMES, verdict
 from bot.settings import Environment
@@ -31,6 +30,9 @@ ROWS = 100
 """On one page."""
 SHOWN_ENTRIES = 200
 """Of a model's past."""
+SHORT = 110
+"""Characters of a cause in a row."""
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 FAILING = 0.01
 """From this share of failed requests in the last minute on, traffic is shown as a warning."""
 
@@ -46,7 +48,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Cell:
-    """One thing of a row. ``unknown`` says since when ``text`` is no longer known; empty while it is."""
+    """One thing of a row. ``unknown`` says since when ``text`` is no longer known; empty while it is.
+
+    ``more`` is what only the model's own page says, among it why something is not known.
+    """
 
     text: str
     detail: str = ""
@@ -56,6 +61,7 @@ class Cell:
     unknown_since: datetime | None = None
     unknown: str = ""
     href: str = ""
+    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,15 @@ class Source:
     said: str
     at: datetime | None = None
     unknown_since: datetime | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Things that are unknown since the same time: ``said`` names them, ``why`` says of each why."""
+
+    said: str
+    why: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -134,8 +149,11 @@ class EnvironmentView:
     """Why its settings cannot be read; empty where they can."""
     main: Cell | None = None
     sources: tuple[Source, ...] = ()
+    lost: tuple[Lost, ...] = ()
     dots: tuple[Dot, ...] = ()
     notes: tuple[Note, ...] = ()
+    next_command: str = ""
+    """What to type where something does not answer, which ``sources`` and ``dots`` say."""
     is_chosen: bool = False
 
 
@@ -201,7 +219,7 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that happened to a model."""
+    """One thing that happened to a model. ``id`` is its record's, where it has one."""
 
     at: datetime
     title: str
@@ -210,6 +228,7 @@ class Entry:
     links: tuple[Link, ...] = ()
     criteria: tuple[Criterion, ...] = ()
     lane: Literal["live", "shadow"] = "live"
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -274,6 +293,7 @@ class _Rows:
         self._underway = {
             item.slot_in(found.environment): item for item in (self._journal.underway if self._journal else ())
         }
+        self._doctor = next((one.next_step for slot, one in found.differences if slot is None), "")
         self._unknown_server = next((one for one in found.servers if one.state == "unknown"), None)
 
     def all(self) -> Iterator[Row]:
@@ -288,12 +308,17 @@ class _Rows:
         users, live = self._users_cell(model), self._live_cell(slot, one)
         desired = self._desired_cell(one or self._by_slot.get(shadow), slot if one else shadow)
         hold, last = self._hold_cell(slot, shadow), self._last_cell(slot, shadow)
+        waiting = [(one, self._steps.get(one, [])) for one in (slot, shadow) if one not in self._underway]
         steps = [*self._steps.get(slot, []), *self._steps.get(shadow, [])]
         underway = self._underway_cell(slot, shadow)
-        cells = [cell for cell in (users, live, desired, hold, last, underway) if cell is not None]
-        tone = min((cell.tone for cell in cells), key=WORST_FIRST.index)
-        if steps and tone in ("ok", "plain"):
-            tone = "warn"
+        tones = [users.tone, live.tone]
+        # Where main or the records cannot be read, the environment says so once, and no row is green.
+        others = [cell.tone for cell in (desired, hold, underway) if cell is not None]
+        tones += ["plain" if one == "unknown" else one for one in others]
+        # How the last deployment ended is past: where main still asks for it, it is held, or differs.
+        tones += ["plain"] if last is not None and last.tone == "unknown" else []
+        tones += ["warn" for _, lane_steps in waiting if lane_steps]
+        tone = min(tones, key=WORST_FIRST.index)
         return Row(
             environment=self._found.environment,
             model=model,
@@ -309,19 +334,19 @@ class _Rows:
             hold=hold,
             last=last,
             dots=tuple(self._dots(slot if one is not None and one.routed is not None else shadow)),
-            next_command=steps[0].next_step if steps else "",
+            next_command=steps[0].next_step if steps else self._doctor if tone in ("bad", "warn", "unknown") else "",
             rank=_rank(users, tone, is_underway=underway is not None),
         )
 
     def _users_cell(self, model: str) -> Cell:
         users = self._users.get(model)
         if users is None:
-            return Cell("–", "no user is answered")
+            return Cell("not served", "it answers no users")
         tones: dict[str, Tone] = {"OK": "ok", "degraded": "warn", "DOWN": "bad"}
         cell = Cell(users.health, users.why, tones[users.health], users.since)
         server = self._unknown_server
         if server is not None and cell.tone == "ok":
-            return _unknown(cell, server.since, f"{server.name}: {server.why}", self._now)
+            return _unknown(replace(cell, detail=f"{server.name} is not known"), server.since, server.why, self._now)
         return cell
 
     def _live_cell(self, slot: Slot, one: ModelStatus | None) -> Cell:
@@ -330,17 +355,12 @@ class _Rows:
         text = str(one.routed) + (f" · {one.canary} at {one.percent} %" if one.canary is not None else "")
         target = self._live.routes.target(slot) if self._live else None
         served = self._since(slot, target)
-        detail = " ".join(
-            part
-            for part in (
-                short(target.digest) if target else "",
-                f"since {clock(served, self._now)}" if served else "",
-                "as the gateways say" if self._found.routes_by == "gateways" else "",
-            )
-            if part
-        )
-        tone: Tone = "plain" if one.agrees is None else "ok" if one.agrees else "warn"
-        cell = Cell(text, detail, tone, served, href=self._links.version(slot.model, one.routed))
+        parts = [f"since {when(served, self._now)}"] if served else []
+        parts += ["as the gateways say"] if self._found.routes_by == "gateways" else []
+        href = self._links.version(slot.model, one.routed)
+        cell = Cell(text, " ".join(parts), self._agrees(slot, one), served, href=href)
+        if target is not None:
+            cell = replace(cell, more=short(target.digest))
         return self._of_share(cell)
 
     def _of_share(self, cell: Cell) -> Cell:
@@ -360,19 +380,25 @@ class _Rows:
     def _desired_cell(self, one: ModelStatus | None, slot: Slot) -> Cell:
         part = self._found.part("main")
         if one is None or one.desired == "unknown":
-            return _if_known(Cell("unknown", part.why, "unknown"), part, self._now)
+            return _if_known(Cell("unknown", tone="unknown"), part, self._now)
         text = "–" if one.desired is None else str(one.desired)
-        tone: Tone = "plain" if one.agrees is None else "ok" if one.agrees else "warn"
         detail = "shadow" if slot.lane is Lane.SHADOW else ""
-        cell = Cell(text, detail, tone, href=self._links.commit(self._status.commit))
+        cell = Cell(text, detail, self._agrees(slot, one), href=self._links.commit(self._status.commit))
         return _if_known(cell, part, self._now)
+
+    def _agrees(self, slot: Slot, one: ModelStatus) -> Tone:
+        """Return the tone of what is live beside what main asks for. A deployment under way troubles nobody."""
+        if one.agrees is None or (not one.agrees and slot in self._underway):
+            return "plain"
+        return "ok" if one.agrees else "warn"
 
     def _traffic_cell(self, model: str, *, is_served: bool) -> Cell:
         rate, missing = self._found.counted.models.get(model), self._found.counted.missing
         if rate is None:
-            cell = Cell("–", "nobody counted a request" if is_served else "")
+            cell = Cell("–", "no request counted" if is_served else "")
         else:
-            cell = Cell(per_second(rate), traffic_detail(rate, self._now), at=rate.since)
+            total = f"{_two_digits(rate.requests)} requests to {rate.version} since {when(rate.since, self._now)}"
+            cell = Cell(per_second(rate), traffic_detail(rate), at=rate.since, more=total)
             if rate.failed_share >= FAILING:
                 cell = replace(cell, tone="warn")
         if missing and is_served:
@@ -396,7 +422,7 @@ class _Rows:
         step = step_of(item, self._live) if self._live else ""
         version = str(item.after.version) if item.after else "out"
         by = f", by {self._journal.by}" if self._journal and self._journal.by else ""
-        detail = f"since {clock(item.started_at, self._now)}{by}"
+        detail = f"since {when(item.started_at, self._now)}{by}"
         return Cell(f"{version}: {step}", detail, at=item.started_at)
 
     def _shadow_cell(self, slot: Slot) -> Cell | None:
@@ -434,12 +460,14 @@ class _Rows:
             return None
         record = max(newest, key=lambda one: one.id)
         key = f"deployments/{record.environment}/{record.id}.json"
+        ended, cause = when(record.finished_at, self._now), shortened(record.problem)
         cell = Cell(
-            record.outcome,
-            f"{record.id}, {clock(record.finished_at, self._now)}",
+            f"{record.after.version} {record.outcome}" if record.after else f"out of service: {record.outcome}",
+            f"{ended}: {cause}" if cause else ended,
             outcome_tone(record),
             record.finished_at,
             href=record_href(record.environment, key),
+            more=record.id,
         )
         return _if_known(cell, self._found.part("records"), self._now)
 
@@ -468,7 +496,7 @@ def _rank(users: Cell, tone: Tone, *, is_underway: bool) -> int:
 def dot_of(server: Server, now: datetime) -> Dot:
     """Return how a server is, whatever the model."""
     kind: Literal["triton", "gateway"] = "triton" if server.kind == "Triton" else "gateway"
-    since = f" since {clock(server.since, now)}" if server.since else ""
+    since = f" since {when(server.since, now)}" if server.since else ""
     said = {
         "ok": f"{server.name} answers",
         "down": f"{server.name} does not answer{since}",
@@ -478,8 +506,8 @@ def dot_of(server: Server, now: datetime) -> Dot:
 
 
 def _unknown(cell: Cell, since: datetime | None, why: str, now: datetime) -> Cell:
-    detail = f"{cell.detail}; {why}".lstrip("; ") if why not in cell.detail else cell.detail
-    return replace(cell, tone="unknown", detail=detail, unknown_since=since, unknown=_since_words(since, now))
+    more = f"{cell.more}; {why}".lstrip("; ") if why not in cell.more else cell.more
+    return replace(cell, tone="unknown", more=more, unknown_since=since, unknown=_since_words(since, now))
 
 
 def _if_known(cell: Cell, part: Fresh, now: datetime) -> Cell:
@@ -491,13 +519,28 @@ def _if_known(cell: Cell, part: Fresh, now: datetime) -> Cell:
 
 
 def _since_words(since: datetime | None, now: datetime) -> str:
-    return f"unknown since {clock(since, now)}" if since else "unknown"
+    return f"unknown since {when(since, now)}" if since else "unknown"
 
 
 def _held_words(held: Held, now: datetime) -> str:
     version = str(held.change.after.version) if held.change.after else "its leaving service"
-    since = f" since {clock(held.hold.since, now)}" if held.hold.since else ""
+    since = f" since {when(held.hold.since, now)}" if held.hold.since else ""
     return f"{version} is held{since}"
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a text that may be long. The model's page has all of it."""
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= SHORT else f"{line[:SHORT].rpartition(' ')[0]} …"
+
+
+def when(at: datetime, now: datetime) -> str:
+    """Return a time as people read it on a page. Today's has no date."""
+    at, now = at.astimezone(UTC), now.astimezone(UTC)
+    if at.date() == now.date():
+        return f"{at:%H:%M} UTC"
+    year = "" if at.year == now.year else f" {at.year}"
+    return f"{at.day} {MONTHS[at.month - 1]}{year} {at:%H:%M} UTC"
 
 
 def outcome_tone(record: DeploymentRecord) -> Tone:
@@ -518,12 +561,11 @@ def per_second(rate: Rate) -> str:
     return f"{_two_digits(rate.per_second)}/s"
 
 
-def traffic_detail(rate: Rate, now: datetime) -> str:
-    """Return what else is known of it."""
-    failed = f"{rate.failed_share:.2%} failed in the last minute" if rate.failed_share else ""
+def traffic_detail(rate: Rate) -> str:
+    """Return how requests fare: how many of the last minute failed, and how long nearly all take."""
+    failed = f"{100 * rate.failed_share:.2g} % failed" if rate.failed_share else ""
     p95 = f"p95 {rate.p95_seconds * 1000:.3g} ms" if rate.p95_seconds is not None else ""
-    total = f"{_two_digits(rate.requests)} to {rate.version} since {clock(rate.since, now)}"
-    return ", ".join(part for part in (failed, p95, total) if part)
+    return ", ".join(part for part in (failed, p95) if part)
 
 
 def _two_digits(number: float) -> str:
@@ -544,6 +586,8 @@ def copies_said(copies: Copies) -> str:
 # --- environments ------------------------------------------------------------------------------------------------
 
 
+_UNANSWERED = frozenset({"silent", "main", "records"})
+"""Differences that are somebody's silence."""
 _SOURCES = {
     "share": "share",
     "main": "main",
@@ -562,16 +606,17 @@ def environment_view(found: Snapshot, rows: Sequence[Row], chosen: Filter) -> En
     href = Filter(environment=name, q=chosen.q, trouble=chosen.trouble).href()
     troubles = sum(row.in_trouble for row in rows)
     sources = tuple(_source(found.parts[part], words, now) for part, words in _SOURCES.items() if part in found.parts)
-    notes = tuple(
-        Note(difference.kind, difference.what, difference.next_step)
-        for slot, difference in found.differences
-        if slot is None
-    )
+    own = [difference for slot, difference in found.differences if slot is None]
+    # The rows show a deployment under way.
+    told = _UNANSWERED | ({"unfinished"} if any(row.underway for row in rows) else set())
+    notes = tuple(Note(one.kind, one.what, one.next_step) for one in own if one.kind not in told)
     tones: list[Tone] = [row.tone for row in rows]
     tones += [source.tone for source in sources] or ["unknown"]
     if found.broken:
         tones.append("bad")
     if notes:
+        tones.append("warn")
+    if any(server.state != "ok" for server in found.servers):
         tones.append("warn")
     return EnvironmentView(
         name=name,
@@ -583,8 +628,10 @@ def environment_view(found: Snapshot, rows: Sequence[Row], chosen: Filter) -> En
         broken=found.broken,
         main=_main_cell(found),
         sources=sources,
+        lost=tuple(_lost(sources)),
         dots=tuple(dot_of(server, now) for server in found.servers),
         notes=notes,
+        next_command=next((one.next_step for one in own if one.kind in _UNANSWERED), ""),
         is_chosen=chosen.environment == name,
     )
 
@@ -598,7 +645,7 @@ def users_said(found: Snapshot, rows: Sequence[Row]) -> str:
         health = "unknown" if row.users.tone == "unknown" else row.users.text
         counted[health] = counted.get(health, 0) + 1
     words = ("DOWN", "degraded", "unknown", "OK")
-    said = [f"{counted[word]} {word}" for word in words if counted.get(word)]
+    said = [f"{counted[word]:,} {word}" for word in words if counted.get(word)]
     return ", ".join(said) if said else "no model is in service"
 
 
@@ -613,7 +660,17 @@ def _main_cell(found: Snapshot) -> Cell | None:
 def _source(part: Fresh, words: str, now: datetime) -> Source:
     if part.is_known:
         return Source(words, "ok", "known", part.at)
-    return Source(words, "unknown", f"{_since_words(part.since, now)}: {part.why}", part.at, part.since)
+    return Source(words, "unknown", _since_words(part.since, now), part.at, part.since, part.why)
+
+
+def _lost(sources: Sequence[Source]) -> Iterator[Lost]:
+    since: dict[str, list[Source]] = {}
+    for one in sources:
+        if one.tone == "unknown":
+            since.setdefault(one.said, []).append(one)
+    for said, listed in since.items():
+        names = ", ".join(one.name for one in listed)
+        yield Lost(f"{said}: {names}", tuple(f"{one.name}: {one.why}" for one in listed))
 
 
 # --- pages -------------------------------------------------------------------------------------------------------
@@ -644,7 +701,7 @@ def board_page(
     pages = max(1, -(-len(listed) // ROWS))
     page = min(max(page, 1), pages)
     at = max((one.at for one in found), default=datetime.now(UTC))
-    tone, said = _first_words(environments)
+    tone, said = _first_words(environments, [row for each in rows.values() for row in each])
     return BoardPage(
         environments=environments,
         rows=tuple(listed[(page - 1) * ROWS : page * ROWS]),
@@ -661,16 +718,45 @@ def board_page(
     )
 
 
-def _first_words(environments: Sequence[EnvironmentView]) -> tuple[Tone, str]:
-    troubles = sum(one.troubles for one in environments)
+def _first_words(environments: Sequence[EnvironmentView], rows: Sequence[Row]) -> tuple[Tone, str]:
+    """Return how users are, everywhere, and what else needs somebody."""
+    down = [row for row in rows if row.users.tone == "bad"]
+    degraded = [row for row in rows if row.users.tone == "warn"]
+    unknown = [row for row in rows if row.users.tone == "unknown"]
+    others = [row for row in rows if row.in_trouble and row.users.tone not in ("bad", "warn", "unknown")]
+    said = [_models(down, "DOWN"), _models(degraded, "degraded"), _models(unknown, "not known")]
+    said = [f"{one}." for one in said if one]
+    if others:
+        more = " more" if said else ""
+        said.append(f"{_many(len(others), more)} need{'s' * (len(others) == 1)} a look, in {_where(others)}.")
     bad = [one for one in environments if one.tone in ("bad", "warn", "unknown")]
-    if not bad:
-        return "ok", "Everything is as main says."
-    where = ", ".join(one.name for one in bad)
-    if not troubles:
-        return min((one.tone for one in bad), key=WORST_FIRST.index), f"Something needs a look in {where}."
-    what = "1 model needs" if troubles == 1 else f"{troubles:,} models need"
-    return min((one.tone for one in bad), key=WORST_FIRST.index), f"{what} a look, in {where}."
+    tone: Tone = min((one.tone for one in bad), key=WORST_FIRST.index, default="ok")
+    if said:
+        return tone, " ".join(said)
+    users = "Users are OK" if rows else "No model is in service"
+    if bad:
+        where = " and ".join(one.name for one in bad)
+        unknown_sources = dict.fromkeys(one.name for view in bad for one in view.sources if one.tone == "unknown")
+        if tone == "unknown" and unknown_sources:
+            return tone, f"{users}. Unknown in {where}: {', '.join(unknown_sources)}."
+        return tone, f"{users}. Something else needs a look, in {where}."
+    return ("ok", f"{users}, and everything is as main says.") if rows else ("plain", f"{users} yet.")
+
+
+def _models(rows: Sequence[Row], how: str) -> str:
+    """Return how these are, by their names where they are few."""
+    if not rows:
+        return ""
+    names = " and ".join(row.model for row in rows[:2]) if len(rows) <= 2 else _many(len(rows))
+    return f"{names} {'is' if len(rows) == 1 else 'are'} {how} in {_where(rows)}"
+
+
+def _many(number: int, more: str = "") -> str:
+    return f"{number:,}{more} model{'s' * (number != 1)}"
+
+
+def _where(rows: Sequence[Row]) -> str:
+    return " and ".join(dict.fromkeys(row.environment for row in rows))
 
 
 def model_page(found: Snapshot, rows: Mapping[str, Sequence[Row]], model: str, *, who: str = "") -> ModelPage | None:
@@ -756,6 +842,7 @@ def _entry(record: DeploymentRecord, found: Snapshot, links: Links | None) -> En
             Criterion(CRITERION_NAMES[name], held[name].holds, held[name].proof) for name in CRITERIA if name in held
         ),
         lane="shadow" if record.slot.lane is Lane.SHADOW else "live",
+        id=record.id,
     )
 
 

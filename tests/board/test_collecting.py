@@ -53,9 +53,9 @@ def test_an_environment_that_is_well(reader: OfEnvironment) -> None:
         *(("triton-1", "ok"), ("triton-2", "ok")),
         *(("gateway-1", "ok"), ("gateway-2", "ok")),
     ]
-    assert row.last is not None and (row.last.text, row.last.tone) == ("succeeded", "ok")
+    assert row.last is not None and (row.last.text, row.last.tone) == ("7 succeeded", "ok")
     page = views.board_page([found], {"dev": (row,)}, views.Filter())
-    assert (page.tone, page.said) == ("ok", "Everything is as main says.")
+    assert (page.tone, page.said) == ("ok", "Users are OK, and everything is as main says.")
 
 
 def test_it_needs_no_secret_to_read(here: Place) -> None:
@@ -129,8 +129,9 @@ def test_without_the_records_what_they_told_is_unknown(here: Place, reader: OfEn
     shutil.rmtree(here.records_at)
     row = row_of(later(reader))
     assert (row.users.text, row.users.tone, row.live.text) == ("OK", "ok", "7")
-    assert row.last is not None and (row.last.text, row.last.tone) == ("succeeded", "unknown")
-    assert row.last.unknown.startswith("unknown since ") and row.tone == "unknown"
+    assert row.last is not None and (row.last.text, row.last.tone) == ("7 succeeded", "unknown")
+    assert row.last.unknown.startswith("unknown since ")
+    assert (row.tone, row.in_trouble) == ("plain", False), "it is not green, and its users are well"
 
 
 def test_without_git_what_main_asks_for_is_unknown(here: Place, reader: OfEnvironment) -> None:
@@ -139,7 +140,7 @@ def test_without_git_what_main_asks_for_is_unknown(here: Place, reader: OfEnviro
     assert (row.users.tone, row.live.text) == ("ok", "7")
     assert (row.desired.text, row.desired.tone) == ("7", "unknown")
     assert row.desired.unknown.startswith("unknown since ")
-    assert row.tone == "unknown"
+    assert (row.tone, row.in_trouble) == ("plain", False), "it is not green, and its users are well"
 
 
 def test_what_main_asks_for_and_no_deployment_makes_is_held(here: Place, reader: OfEnvironment) -> None:
@@ -163,8 +164,9 @@ def test_a_hold_that_is_not_known_any_more_is_shown_as_unknown(here: Place, read
 def test_a_deployment_under_way_and_the_one_that_failed(here: Place, reader: OfEnvironment) -> None:
     here.ledger.add_deployment(record(2, "churn", 7, 8, outcome="put back", problem="gateway-2 refused"))
     row = row_of(later(reader))
-    assert row.last is not None and (row.last.text, row.last.tone) == ("put back", "bad")
-    assert row.tone == "bad"
+    assert row.last is not None and (row.last.text, row.last.tone) == ("8 put back", "bad")
+    assert row.last.detail.endswith(": gateway-2 refused"), "with its cause"
+    assert (row.users.text, row.tone) == ("OK", "ok"), "it is past: main asks for what is live"
 
 
 def test_what_is_in_quarantine(here: Place, reader: OfEnvironment) -> None:
@@ -184,7 +186,7 @@ def test_the_traffic_of_the_last_minute(here: Place, reader: OfEnvironment) -> N
         gateway.counted = {"churn": (1100, 50)}
     row = row_of(later(reader))
     assert row.traffic.text.endswith("/s") and row.traffic.tone == "warn"
-    assert "50.00% failed in the last minute" in row.traffic.detail
+    assert "50 % failed" in row.traffic.detail
     here.gateways[0].breaks()
     assert "without gateway-1" in row_of(later(reader)).traffic.detail
 
