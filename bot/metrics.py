@@ -81,7 +81,8 @@ class ServiceMetrics:
     def deployments(self, environment: str, records: Iterable[DeploymentRecord]) -> None:
         """Note all deployment records of the environment, oldest first; outcomes that never came count 0.
 
-        A model whose newest record is a step of a rollout is rolling out.
+        A model whose newest record is a step of a rollout is rolling out. A deployment that failed before its switch
+        leaves a rollout where it is.
         """
         listed = list(records)
         counted = Counter(record.outcome for record in listed)
@@ -89,7 +90,7 @@ class ServiceMetrics:
         if listed:
             newest = max(record.finished_at for record in listed)
             self._set(NEWEST, {(environment,): newest.timestamp()})
-        last = {record.slot: record for record in listed}
+        last = {record.slot: record for record in listed if record.outcome != "failed"}
         rolling = (record for record in last.values() if record.outcome == "rolling out")
         shares: dict[tuple[str, ...], float] = {
             (environment, record.model): record.rollout.percent for record in rolling if record.rollout

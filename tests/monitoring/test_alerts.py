@@ -130,6 +130,20 @@ CASES = [
         'severity="warning",environment="prod",outcome="put back"',
     ),
     Case(
+        "PromobotRolloutStands",
+        {
+            'promobot_rollout_percent{environment="prod",model="churn",instance="a"}': "10x230",
+            'promobot_rollout_percent{environment="prod",model="churn",instance="b"}': "10x230",
+            'promobot_rollout_percent{environment="prod",model="fraud",instance="a"}': "10x100 50x130",
+            'promobot_rollout_percent{environment="prod",model="iris",instance="a"}': "_x100 10x130",
+            # One that was put back, and another that began at the same step.
+            'promobot_rollout_percent{environment="prod",model="wine",instance="a"}': "10x100 _x40 10x90",
+        },
+        {'promobot_rollout_percent{environment="prod",model="churn",instance="a"}': "1x100 10x100 50x60"},
+        'severity="warning",environment="prod",model="churn"',
+        minutes=220,
+    ),
+    Case(
         "PromobotNobodyLooks",
         {
             'promobot_look_timestamp_seconds{service="slack",environment="prod",instance="a"}': "600x60",

@@ -70,6 +70,8 @@ def test_a_rollout_is_told_until_it_ends(metrics: ServiceMetrics) -> None:
     step = record(2, "rolling out", percent=10)
     metrics.deployments("dev", [record(1, "succeeded"), step, record(3, "succeeded", model="fraud")])
     assert value(scraped(metrics), "rollout_percent", environment="dev", model="churn") == 10
+    metrics.deployments("dev", [step, record(4, "failed", percent=50)])
+    assert value(scraped(metrics), "rollout_percent", environment="dev", model="churn") == 10, "it stays where it is"
     metrics.deployments("dev", [step, record(4, "put back")])
     assert value(scraped(metrics), "rollout_percent", environment="dev", model="churn") is None
 
