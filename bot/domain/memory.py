@@ -64,6 +64,11 @@ class Reading:
     gpus: Mapping[str, Gauge] = field(default_factory=dict)
     beat: tuple[str, ...] = ()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether they say nothing of any memory."""
+        return self.main is None and not self.gpus
+
 
 @dataclass(frozen=True)
 class Lack:

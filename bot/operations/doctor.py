@@ -345,8 +345,9 @@ def _triton(platform: Platform, named: Triton, share: ModelRepository | StagingR
         if named.http is not None:
             server.try_http()
         said = f"version {version}, loads on command, {sum(state.ready for state in index)} model versions READY"
-        if named.metrics is not None:
-            said += f", {free(server.memory())}"
+        reading = server.memory() if named.metrics is not None else None
+        if reading is not None:
+            said += f", {free(reading)}"
         with ExitStack() as stack:
             try:
                 # Triton may not see new folders there yet.
@@ -365,6 +366,14 @@ def _triton(platform: Platform, named: Triton, share: ModelRepository | StagingR
                         "may its user read what the bot's user writes?"
                     ),
                 )
+    if reading is not None and reading.is_empty:
+        raise Refused(
+            f"what answers at {named.metrics} says nothing of memory: by it no version is measured, and none is held",
+            next_step=(
+                "Compare the Triton's metrics with its --metrics-port; and --allow-cpu-metrics, or "
+                "--allow-gpu-metrics, must not be false."
+            ),
+        )
     return said
 
 

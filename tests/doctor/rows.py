@@ -103,6 +103,22 @@ def tritons(world: World, **changes: Any) -> dict[str, Any]:
     return {"tritons": [{**known, **changes}]}
 
 
+def _staging(world: World, **changes: Any) -> dict[str, Any]:
+    """Return the staging Triton of dev's environment file with other values."""
+    one = world.endpoints.triton_staging
+    known = {"name": one.name, "grpc": one.grpc, "http": one.http.removeprefix("http://")}
+    return {"staging": {"triton": {**known, **changes}}}
+
+
+def _http_of(world: World) -> str:
+    (triton,) = world.endpoints.triton["dev"]
+    return triton.http.removeprefix("http://")
+
+
+def _first_gateway(world: World) -> str:
+    return world.endpoints.gateway["dev"][0].url.removeprefix("http://")
+
+
 def gateways(world: World, **changes: Any) -> dict[str, Any]:
     """Return the first gateway of dev's environment file with other values, and the others as they are."""
     first, *others = ({"name": one.name, "url": one.url} for one in world.endpoints.gateway["dev"])
@@ -469,6 +485,38 @@ ROWS = (
         "over HTTP",
         "over HTTP: no connection: Connection refused",
         at_nobodys(lambda world, port: tritons(world, http=f"{HOST}:{port}")),
+    ),
+    Row(
+        "triton-metrics-unreachable",
+        "the address of a Triton's `metrics` is wrong",
+        "Triton triton-dev-1",
+        "could not read its metrics: no connection",
+        NOTHING,
+        at_nobodys(lambda world, port: tritons(world, metrics=f"{HOST}:{port}")),
+    ),
+    Row(
+        "triton-metrics-http",
+        "`metrics` of a Triton is its HTTP address",
+        "Triton triton-dev-1",
+        "could not read its metrics: HTTP 404",
+        NOTHING,
+        lambda world, _: world.configure("dev", **tritons(world, metrics=_http_of(world))),
+    ),
+    Row(
+        "triton-metrics-of-a-gateway",
+        "`metrics` of a Triton are those of a gateway",
+        "Triton triton-dev-1",
+        "says nothing of memory",
+        NOTHING,
+        lambda world, _: world.configure("dev", **tritons(world, metrics=_first_gateway(world))),
+    ),
+    Row(
+        "staging-metrics-unreachable",
+        "the address of the staging Triton's `metrics` is wrong",
+        "staging Triton",
+        "could not read its metrics: no connection",
+        NOTHING,
+        at_nobodys(lambda world, port: _staging(world, metrics=f"{HOST}:{port}")),
     ),
     Row(
         "triton-key-missing",
