@@ -68,7 +68,8 @@ def run(arguments: Arguments, context: Context) -> Answer:
         return Answer(WatchEnded(True), "stopped")
     with context.platform(arguments.env, lenient=True) as platform:
         looked = watch(platform, Memory(), put_back=_put_back, say=say)
-    return context.answer(looked, words.looked(looked.lines), looked.exit_code)
+    text = words.looked(looked.lines, arguments.env, has_rules=looked.has_rules)
+    return context.answer(looked, text, looked.exit_code)
 
 
 def _put_back(platform: Platform, way: WayBackAsked, say: Say) -> str:

@@ -49,6 +49,7 @@ def ending_of(
         (number, record)
         for number, record in enumerate(since)
         if record.after == change.after and (next_merge is None or record.started_at < next_merge)
+        if not record.leaves_rollout
     ]
     if not made:
         return Ending(change, hold=hold, merged_at=merged_at) if hold is not None else None

@@ -328,7 +328,8 @@ def progress_of(
         return Progress("checking" if found is None else "green" if found.passed else "red", found)
     if own.outcome == "rolling out":
         # The newest step tells how far it is, or how it ended.
-        own = [record for record in since if _digest(record) == promotion.digest][-1]
+        steps = [record for record in since if _digest(record) == promotion.digest and not record.leaves_rollout]
+        own = steps[-1]
     match own.outcome:
         case "rolling out":
             after = (record for record in since if record.finished_at > own.finished_at)

@@ -177,6 +177,11 @@ class DeploymentRecord(BaseModel):
         """Whether all went as it was to go: verified, or a step of a rollout that goes on."""
         return self.verified or self.outcome == "rolling out"
 
+    @property
+    def leaves_rollout(self) -> bool:
+        """Whether it is a further step of a rollout and failed before its switch: users keep the step before it."""
+        return self.outcome == "failed" and self.rollout is not None and self.rollout.step > 1
+
 
 def run_of(deployment: str, environment: str) -> str:
     """Return the run of a deployment: ``dev-00000012`` of ``dev-00000012-churn``."""

@@ -125,7 +125,8 @@ def look_for_end(platform: Platform, awaited: Awaited) -> Ended | NotYet:
 def _deployments(ledger: Ledger, awaited: Awaited) -> tuple[DeploymentRecord | None, list[DeploymentRecord]]:
     """Return the newest deployment of what is awaited, and what else of the model went into service after it."""
     records = ledger.deployments(after=awaited.newest_record)
-    of_model = [record for record in records if record.slot == awaited.slot(ledger.environment)]
+    slot = awaited.slot(ledger.environment)
+    of_model = [record for record in records if record.slot == slot and not record.leaves_rollout]
     own = next((r for r in reversed(of_model) if r.after is not None and r.after.digest == awaited.digest), None)
     others = [r for r in of_model if r.verified and r is not own and (own is None or r.id > own.id)]
     if awaited.pull_request is None and others:

@@ -302,6 +302,8 @@ def _state(records: Sequence[DeploymentRecord], digest: str) -> tuple[State, dat
     since: datetime | None = None
     for record in records:
         serves = record.serving is not None and _is_served(record, digest)
+        if state == "rolling out" and record.outcome == "failed":
+            continue  # before its switch: the canary answers on
         if record.outcome == "rolling out" and _asks_for(record, digest) and not serves:
             since = since if state == "rolling out" else record.finished_at
             state = "rolling out"

@@ -111,6 +111,8 @@ class Looked:
     """The shadows that may earn their promotion."""
     policies: tuple[Decided, ...] = ()
     """What policies decided, and did."""
+    has_rules: bool = True
+    """Whether the settings have rules of a bake, or of a shadow."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -203,6 +205,10 @@ def watch_until_ended(
 
 def _tell_what_changed(found: Looked, told: dict[str, str]) -> None:
     told.pop("", None)
+    if found.lines:
+        told.pop("nothing", None)
+    else:
+        _say_once(told, "nothing", words.nothing(found.environment, has_rules=found.has_rules), log.info)
     each: tuple[Watched | Earned | Decided, ...] = (*found.rollouts, *found.shadows, *found.policies)
     for one in each:
         # The number of requests changes at each look, and nobody waits for it.
@@ -231,7 +237,13 @@ def watch(platform: Platform, memory: Memory, *, put_back: PutBack, say: Say, no
     looked = [_watched(platform, one, rules, counted, memory, now, put_back, say) for one, rules in due]
     shadows = earned(platform, table, memory.records, memory.shadows, say=say, now=now)
     decided = deploy_what_waited(platform, memory.openings, say=say, now=now)
-    return Looked(platform.environment, now, tuple(looked), shadows, decided)
+    has_rules = _has_rules(platform.settings)
+    return Looked(platform.environment, now, tuple(looked), shadows, decided, has_rules)
+
+
+def _has_rules(settings: Environment) -> bool:
+    rollouts = any(rules.watched is not None for rules in settings.rollout.values())
+    return rollouts or any(gate.shadow is not None for gate in settings.gates.values())
 
 
 def rollouts(settings: Environment, table: RouteTable, records: list[DeploymentRecord]) -> list[tuple[Baking, Rules]]:
@@ -411,7 +423,7 @@ def _go_on(platform: Platform, step: Baking, due: Next, now: datetime, say: Say)
         return "bakes", "this step is baked; another run makes the next one"
     if own[-1].is_well:
         return "next step", f"{step.percent} % is baked, {due.percent} % of requests get it now"
-    return "waits", f"the step to {due.percent} % did not go well: {own[-1].problem}"
+    return "waits", f"the step to {due.percent} % did not go well, and is tried again: {own[-1].problem}"
 
 
 def _is_time(memory: Memory, rollout: str, now: datetime) -> bool:
@@ -484,12 +496,13 @@ def _put_back(
         note=words.asked_by_watch(breach.table),
     )
     try:
-        return "put back", put_back(platform, way, say)
+        done = put_back(platform, way, say)
     except OutsideError:
         raise
     except PromobotError as error:
         _tell(platform, step, breach, problem=str(error))
         raise
+    return "put back", f"put back, because {words.why(breach.table)}\n{done}"
 
 
 def _tell(platform: Platform, step: Baking, breach: Breach, *, problem: str = "") -> None:

@@ -228,6 +228,11 @@ def verdict(record: DeploymentRecord) -> str:
             )
         case "put back":
             return f"{describe(change)} failed after the switch and was put back: {before} answers."
+        case "failed" if record.leaves_rollout and record.rollout:
+            return (
+                f"The step of {record.model} {version} to {record.rollout.percent} % in {record.environment} failed "
+                "before the switch: users get what they got."
+            )
         case "failed":
             return f"{describe(change)} failed before the switch: nothing that users see has changed."
 
@@ -239,15 +244,20 @@ def the_way(record: DeploymentRecord) -> str:
         return ""
     steps = " → ".join(f"*{step} %*" if step == rollout.percent else f"{step} %" for step in rollout.steps)
     said = f"Step {rollout.step} of {len(rollout.steps)}: {steps}."
-    stop = f"`promobot rollback {record.model} --env {record.environment} --now` ends it."
-    return said if rollout.is_whole else f"{said} {stop}"
+    goes_on = f"`promobot watch --env {record.environment}` makes the next one"
+    stop = f"`promobot rollback {record.model} --env {record.environment} --now` ends the rollout."
+    return said if rollout.is_whole else f"{said} {goes_on}; {stop}"
+
+
+def went_well(record: DeploymentRecord) -> list[str]:
+    """Return the outcome for the terminal, and at which step of its rollout it is."""
+    way = the_way(record).replace("*", "")
+    return [verdict(record), f"  {way}"] if way else [verdict(record)]
 
 
 def concluded(record: DeploymentRecord, *, revert_url: str) -> str:
     """Return the outcome with its problem and what to do, for the terminal."""
-    lines = [verdict(record)]
-    if way := the_way(record):
-        lines.append(f"  {way.replace('*', '')}")
+    lines = went_well(record)
     if record.problem:
         lines.append(f"  what happened: {record.problem}")
     if step := what_to_do(record, merge=f"merge {revert_url}" if revert_url else ""):
@@ -272,6 +282,8 @@ def what_to_do(record: DeploymentRecord, *, merge: str) -> str:
             return f"{again}, when every gateway answers"
         case "put back":
             return merge or f"promobot rollback {record.model} --env {record.environment}, and merge what it opens"
+        case "failed" if record.leaves_rollout:
+            return f"fix the cause; `promobot watch --env {record.environment}` makes the step then"
         case "failed":
             return merge or f"fix the cause, then {again}"
 
@@ -366,7 +378,8 @@ def _step(record: DeploymentRecord, revert_url: str, *, alone: bool = True) -> s
     if is_unblamed(record):
         step = f"\n*What to do:* {escape(fix_and_deploy(record))}" + (f"; or {merge}" if merge else "")
     else:
-        step = f"\n*What to do:* {merge}" if merge else ""
+        what = merge or (escape(what_to_do(record, merge="")) if record.leaves_rollout else "")
+        step = f"\n*What to do:* {what}" if what else ""
     if alone and may_be_wrong(record):
         command = escape(take_blame_back(record.id, record.environment))
         step += f"\n*If the model is not at fault:* `{command}`"
@@ -393,7 +406,15 @@ def _state(record: DeploymentRecord) -> str:
     what = f"version {entry.version} ({short(entry.digest)})" if entry else "nothing"
     verb = "listens" if record.section == "shadow" else "answers"
     held = f"; {short(record.after.digest)} is in quarantine there" if record.quarantined and record.after else ""
-    return f"{what} {verb} in {record.environment}{held}"
+    return f"{what} {verb} in {record.environment}{_beside(record)}{held}"
+
+
+def _beside(record: DeploymentRecord) -> str:
+    """Return which canary still answers some after a step that failed."""
+    rollout = record.rollout
+    if rollout is None or record.after is None or not record.leaves_rollout:
+        return ""
+    return f", and version {record.after.version} {rollout.steps[rollout.step - 2]} % of the requests, as before"
 
 
 def _section(text: str) -> dict[str, Any]:

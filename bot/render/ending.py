@@ -113,7 +113,7 @@ def _ended(record: DeploymentRecord) -> str:
             return f"{_went(record)}; Slack had not taken the message yet."
         case "rolling out":
             share = f"{record.rollout.percent} %" if record.rollout else "some"
-            return f"{version} answers {share} of requests in {where} since {at}: {_answers(record)} the others."
+            return f"{version} began to answer {share} of requests in {where} at {at}; {_answers(record)} the others."
         case "incomplete":
             return f"{_went(record)}, wherever gateways answered."
         case "put back":

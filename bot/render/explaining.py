@@ -12,7 +12,7 @@ from bot.render import memory as memory_words
 from bot.render import metrics as metric_words
 from bot.render.deployment import checked_in
 from bot.render.reporting import came_back, lasting
-from bot.render.terminal import grid, versions
+from bot.render.terminal import grid, outcome, versions
 
 if TYPE_CHECKING:
     from bot.domain.evidence import Evidence
@@ -31,8 +31,12 @@ def on_terminal(found: Explained) -> str:
 def _first(found: Explained) -> str:
     names = sorted({f"{one.model} {_version(one)}" for one in found.places})
     what = f"{', '.join(names)} ({short(found.digest)})"
-    serving = list(dict.fromkeys(_where(one) for one in found.places if one.state == "in service"))
-    now = f"in service in {', '.join(serving)}" if serving else "in service nowhere"
+    now = "; ".join(
+        f"{said} in {', '.join(where)}"
+        for state, said in (("in service", "in service"), ("rolling out", "a canary"))
+        if (where := dict.fromkeys(_where(one) for one in found.places if one.state == state))
+    )
+    now = now or "in service nowhere"
     kind = "a bundle, " if found.is_bundle else ""
     known = "" if not found.unknown else ", as far as records could be read"
     return f"{what}: {kind}{now}{known}.\n{found.digest}"
@@ -61,7 +65,7 @@ def _place(found: Explained, place: Place) -> str:
         lines.append("  no evidence")
     if place.deployments:
         rows = [
-            [f"{record.finished_at:%Y-%m-%d %H:%M}", record.id, versions(record), record.outcome, record.problem]
+            [f"{record.finished_at:%Y-%m-%d %H:%M}", record.id, versions(record), outcome(record), record.problem]
             for record in place.deployments
         ]
         table = grid(["when (UTC)", "deployment", "version", "outcome", "what happened"], rows)

@@ -30,10 +30,10 @@ def in_words(memory: Memory) -> str:
 
 def no_room(triton: str, lack: Lack) -> str:
     """Return that a version has no room on a Triton, with the numbers."""
-    where = "on any GPU" if lack.kind == "GPU memory" else "of main memory"
+    where = "are free on any GPU" if lack.kind == "GPU memory" else "of main memory are free"
     return (
         f"{triton} has no room for it beside what is loaded there: loading took {size(lack.needed)} on staging, and "
-        f"{size(max(0, lack.free))} of {size(lack.total)} are free {where}"
+        f"{size(max(0, lack.free))} of {size(lack.total)} {where}"
     )
 
 

@@ -168,6 +168,17 @@ def _section(text: str) -> dict[str, Any]:
     return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
 
 
-def looked(lines: Sequence[str]) -> str:
-    """Return the answer of a look for a terminal."""
-    return "\n".join(lines) if lines else "nothing is being rolled out"
+def looked(lines: Sequence[str], environment: str, *, has_rules: bool) -> str:
+    """Return the answer of a look for a terminal; ``has_rules``: whether the settings would have anything watched."""
+    return "\n".join(lines) or nothing(environment, has_rules=has_rules)
+
+
+def nothing(environment: str, *, has_rules: bool) -> str:
+    """Return that nothing is rolled out; and where the settings would have nothing watched, that it is so."""
+    said = f"nothing is being rolled out in {environment}"
+    if has_rules:
+        return said
+    return (
+        f"{said}; its settings here have no `rollout` with several steps or a `bake`, and no gate with rules for a "
+        "`shadow`"
+    )

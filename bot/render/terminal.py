@@ -28,6 +28,7 @@ from bot.render.deployment import (
     concluded,
     describe,
     held,
+    went_well,
 )
 from bot.render.deployment import mark as outcome_mark
 from bot.render.deployment import verdict as deployment_verdict
@@ -186,9 +187,14 @@ def users(found: Status) -> str:
         return f"{found.environment}: no model is in service."
     if len(found.users) > 3:
         return f"{found.environment}: OK. {len(found.users)} models answer."
+    beside = {
+        row.model: f" ({row.canary} at {row.percent} %)"
+        for row in found.models
+        if row.section == "models" and row.canary is not None
+    }
     return (
         f"{found.environment}: OK. "
-        + ", ".join(f"{one.model} {one.version}" for one in found.users)
+        + ", ".join(f"{one.model} {one.version}{beside.get(one.model, '')}" for one in found.users)
         + (" answers." if len(found.users) == 1 else " answer.")
     )
 
@@ -222,7 +228,7 @@ def history(found: History) -> str:
                 record.id,
                 record.model + (" (shadow)" if record.section == "shadow" else ""),
                 versions(record),
-                record.outcome,
+                outcome(record),
             ]
             for record in found.records
         ),
@@ -286,7 +292,7 @@ def criteria(records: Sequence[DeploymentRecord]) -> str:
             # Nothing was registered, loaded or asked: a ✓ would say that it was.
             held = {c.name: c.holds for c in record.criteria if not c.holds or c.proof != NOTHING_TO_SERVE}
         marks = ["✓" if held.get(name) else "✗" if name in held else "–" for name in CRITERIA]
-        rows.append([record.id, versions(record), record.outcome, *marks])
+        rows.append([record.id, versions(record), outcome(record), *marks])
     return grid(["deployment", "version", "outcome", *(CRITERION_NAMES[name] for name in CRITERIA)], rows)
 
 
@@ -294,6 +300,12 @@ def versions(record: DeploymentRecord) -> str:
     """Return from which version to which; a dash stands for none."""
     before = str(record.before.version) if record.before else "–"
     return f"{before} → {record.after.version if record.after else '–'}"
+
+
+def outcome(record: DeploymentRecord) -> str:
+    """Return the outcome, with its percent where it is a step of a rollout."""
+    is_step = record.outcome == "rolling out"
+    return f"{record.outcome}, {record.rollout.percent} %" if record.rollout and is_step else record.outcome
 
 
 def deployed(done: Deployed, *, asked_for: str = "") -> str:
@@ -310,7 +322,7 @@ def deployed(done: Deployed, *, asked_for: str = "") -> str:
         many = "1 problem" if len(done.problems) == 1 else f"{len(done.problems)} problems"
         lines.append(f"Nothing was deployed to {done.environment}: {many}.")
     lines += [f"problem: {line}" for line in done.problems]
-    lines += [deployment_verdict(record) for record in others if record.is_well]
+    lines += [line for record in others if record.is_well for line in went_well(record)]
     if done.repaired and not lines:
         lines.append(f"{done.environment} is as main says again ({done.commit[:12]}).")
     if done.records:

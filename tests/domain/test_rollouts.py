@@ -213,6 +213,8 @@ PROMOTION = Promotion(
         ([record(2), BACK], "left"),
         ([record(2), record(3, "put back")], "put back"),
         ([record(2), record(3, "failed")], "failed"),
+        ([record(2), record(3, "failed", rollout=STEPS.at(50))], "rolling out"),
+        ([record(2, "failed", rollout=STEPS)], "failed"),
         ([record(2), record(3, "put back"), record(4)], "rolling out"),
         ([record(2), record(3), ALL, BACK], "left"),
     ],
@@ -232,3 +234,4 @@ def test_a_pull_request_is_told_of_its_newest_step_and_of_its_end() -> None:
     assert end(record(2), record(3)) == (record(3).id, True, False)
     assert end(record(2), BACK) == (record(2).id, False, True)
     assert end(record(2), record(3, "put back")) == (record(3).id, False, False)
+    assert end(record(2), record(3, "failed", rollout=STEPS.at(50))) == (record(2).id, True, False)

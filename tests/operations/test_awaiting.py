@@ -13,7 +13,7 @@ import pytest
 from bot import environment_files
 from bot.domain.desired import Section
 from bot.domain.evidence import LIFETIME, Evidence
-from bot.domain.record import CRITERIA, Criterion, Outcome
+from bot.domain.record import CRITERIA, Criterion, Outcome, Rollout
 from bot.errors import Refused, Rejected
 from bot.operations.awaiting import Awaited, Ended, NotYet, Ready, look_for_end, look_for_ready
 from bot.platform import Platform
@@ -53,7 +53,13 @@ _turns = count(1)
 
 
 def deployed(
-    world: World, registered: Registered, outcome: Outcome, *, problem: str = "", section: Section = "models"
+    world: World,
+    registered: Registered,
+    outcome: Outcome,
+    *,
+    problem: str = "",
+    section: Section = "models",
+    rollout: Rollout | None = None,
 ) -> str:
     """Write the record of a deployment, as one does that is over."""
     now = datetime.now(UTC)
@@ -66,6 +72,7 @@ def deployed(
         outcome=outcome,
         criteria=tuple(Criterion(name=name, holds=True, at=now, proof="seen") for name in CRITERIA),
         problem=problem,
+        rollout=rollout,
     )
     ledger(world).add_deployment(record)
     return record.id
@@ -227,6 +234,9 @@ def test_one_that_is_rolling_out_is_waited_for_until_all_users_have_it_or_it_is_
     asked = {"newest_record": newest(world), "pull_request": 1}
     deployed(world, second, "rolling out")
     assert end(world, second, **asked) == NotYet(f"{model} 2 answers some of requests in dev.")
+    step = Rollout(id="dev-00000001", percent=50, step=2, steps=(10, 50, 100), began_at=datetime.now(UTC))
+    deployed(world, second, "failed", problem="a Triton was away", rollout=step)
+    assert isinstance(end(world, second, **asked), NotYet), "the step is tried again, and the canary answers on"
     back = deployed(world, first, "succeeded")
     found = end(world, second, **asked)
     assert isinstance(found, Ended) and (found.outcome, found.record) == ("refused", back)

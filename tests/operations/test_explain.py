@@ -118,10 +118,13 @@ def test_a_canary_is_neither_in_service_nor_out_of_it(dev: Platform) -> None:
     assert "a canary answers some users with it since 2026-11-12 11:00 UTC" in explaining.on_terminal(
         explain([dev], "cc")
     )
-    dev.ledger.add_deployment(_served(4, old, old, outcome="put back", serving=old))
+    assert explaining.on_terminal(explain([dev], "cc")).splitlines()[0].endswith(": a canary in dev.")
+    dev.ledger.add_deployment(_served(4, new, old, outcome="failed", serving=old))
+    assert explain([dev], "cc").places[0].state == "rolling out", "a step that failed before its switch ends nothing"
+    dev.ledger.add_deployment(_served(5, old, old, outcome="put back", serving=old))
     ended = explain([dev], "cc").places[0]
-    assert (ended.state, ended.since) == ("left service", AT + timedelta(hours=4))
-    dev.ledger.add_deployment(_served(5, new, old))
+    assert (ended.state, ended.since) == ("left service", AT + timedelta(hours=5))
+    dev.ledger.add_deployment(_served(6, new, old))
     assert explain([dev], "cc").places[0].state == "in service"
 
 

@@ -47,6 +47,7 @@ from bot import cli, environment_files
 from bot.domain import desired
 from bot.domain.bundled import together
 from bot.domain.desired import Change, Entry, Section
+from bot.domain.memory import Memory
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.record import DeploymentRecord
 from bot.domain.routes import RouteTable
@@ -432,10 +433,18 @@ class Scene:
             self.ledger.add_evidence(green_evidence(change, SmokeCases.from_json(path.read_bytes()), settings))
         commit(self._bare, PROMOTIONS, text)
 
-    def passes(self, model: str, number: int, *, pull_request: int, at: datetime | None = None) -> None:
-        """Leave what green checks of a pull request leave; ``at``: when they ran."""
+    def passes(
+        self,
+        model: str,
+        number: int,
+        *,
+        pull_request: int,
+        at: datetime | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        """Leave what green checks of a pull request leave; ``at``: when they ran; ``memory``: what loading took."""
         entry = self.version(model, number).entry
-        self._evidence(model, entry, "models", at=at, pull_request=pull_request)
+        self._evidence(model, entry, "models", at=at, pull_request=pull_request, memory=memory)
 
     def promotions(self) -> str:
         """Return the file at the head of main."""
@@ -454,14 +463,26 @@ class Scene:
         return self.live / "forge/repositories" / f"{REPOSITORY}.git"
 
     def _evidence(
-        self, model: str, entry: Entry, section: Section, *, at: datetime | None = None, pull_request: int = 1
+        self,
+        model: str,
+        entry: Entry,
+        section: Section,
+        *,
+        at: datetime | None = None,
+        pull_request: int = 1,
+        memory: Memory | None = None,
     ) -> None:
         champion = self.desired.models.get(model) if section == "models" else None
         change = Change(ENVIRONMENT, section, model, champion, entry)
         smoke = SmokeCases.from_json((self.home / "packages" / f"{model}-{entry.version}" / SMOKE_FILE).read_bytes())
         self.ledger.add_evidence(
             green_evidence(
-                change, smoke, environment_files.load(self.root, ENVIRONMENT), at=at, pull_request=pull_request
+                change,
+                smoke,
+                environment_files.load(self.root, ENVIRONMENT),
+                at=at,
+                pull_request=pull_request,
+                memory=memory,
             )
         )
 

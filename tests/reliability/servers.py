@@ -376,6 +376,7 @@ class Servers:
         tritons, aliases = self._states[name]
         for triton, state in zip(self.tritons, tritons, strict=True):
             triton.restart(state)
+            triton.memory = None
         self._staging.restart()
         with sqlite3.connect(self._database, timeout=30) as database:
             database.execute("DELETE FROM registered_model_aliases")
@@ -447,6 +448,11 @@ class Servers:
     async def do_no_room_for_two(self, models: tuple[str, ...]) -> None:
         for triton in self.tritons:
             triton.no_room_for_two = frozenset(models)
+
+    async def do_memory(self, used: int, total: int) -> None:
+        """From now on the metrics of every Triton say so of its machine, in bytes."""
+        for triton in self.tritons:
+            triton.memory = used, total
 
     async def do_refuse_step(self, gateway: int, model: str, percent: int) -> None:
         """Have one gateway refuse each reload while a canary answers this percent, by the routes in force."""

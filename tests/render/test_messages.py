@@ -262,12 +262,16 @@ def test_a_step_of_a_rollout_says_who_gets_what_and_what_ends_it() -> None:
     step = record("rolling out", before=entry(7), after=entry(8), serving=entry(7), rollout=STEP)
     said = "churn 8 answers 10 % of requests in dev, version 7 the others."
     assert deployment.verdict(step) == said
-    way = "Step 2 of 3: 1 % → 10 % → 100 %. `promobot rollback churn --env dev --now` ends it."
+    way = (
+        "Step 2 of 3: 1 % → 10 % → 100 %. `promobot watch --env dev` makes the next one; `promobot rollback churn "
+        "--env dev --now` ends the rollout."
+    )
     assert deployment.concluded(step, revert_url="") == f"{said}\n  {way}"
     message = deployment.message(step, revert_url="")
     assert message.text == f"🐤 {said}"
     assert "Step 2 of 3: 1 % → *10 %* → 100 %." in str(message.blocks)
     assert deployment.what_to_do(step, merge="merge the revert") == ""
+    assert "rolling out, 10 %" in terminal.criteria([step])
     told = terminal.record_in_full(step)
     assert "10 % of the requests get what was asked for (step 2 of 3 of the rollout dev-00000012-churn: 1 %" in told
 

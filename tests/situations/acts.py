@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
+from bot.domain.memory import Memory
 from tests.reliability.scene import PROMOTIONS, Kill
 from tests.situations.stage import Stage, written
 from tests.stand_ins import triton as stand_in
@@ -102,6 +103,53 @@ def revoked(stage: Stage) -> None:
         "evidence", "revoke", "churn", "2", *DEV, "--reason", "staging ran another backend", "--by", "alex"
     )
     stage.deploys(1)
+
+
+def without_room(stage: Stage) -> None:
+    """Have Tritons with 1 GiB free, and a version whose checks measured that it takes 2 GiB."""
+    scene, gib = stage.scene, 2**30
+    grpc, http = scene.ports.grpc, scene.ports.http
+    stage.configure(
+        tritons=[
+            {"name": f"triton-{n}", "grpc": f"{scene.address}:{one}", "metrics": f"{scene.address}:{other}"}
+            for n, (one, other) in enumerate(zip(grpc, http, strict=True), 1)
+        ]
+    )
+    scene.tell("memory", used=7 * gib, total=8 * gib)
+    number = stage.proposes("churn", 2)
+    scene.passes("churn", 2, pull_request=number, memory=Memory(main=2 * gib))
+    stage.merges(number)
+    stage.follows()
+    stage.deploys(1)
+
+
+def rolled_out(*steps: int, minutes: float = 30) -> Act:
+    """Have version 2 go out by these steps, and be watched by rules that 20 requests are enough for."""
+    # Times of a stand-in on a busy machine say nothing.
+    bake = {"minutes": minutes, "min_requests": 20, "max_p95_worse": 1000}
+
+    def act(stage: Stage) -> None:
+        stage.configure(rollout={"churn": {"steps": list(steps), "key": "x-user-id", "bake": bake}})
+        stage.scene.tell("ask_as_users", model="churn", times=150, large=0)
+        stage.deploys()
+
+    return act
+
+
+def asked(*, failing: int = 0) -> Act:
+    """Have 200 users ask each gateway, so many of them with a number that version 2 cannot take."""
+
+    def act(stage: Stage) -> None:
+        if failing:
+            stage.scene.tell("fail_from", model="churn", version=2, number=1000.0)
+        stage.scene.tell("ask_as_users", model="churn", times=200, large=failing)
+
+    return act
+
+
+def watched(*codes: int) -> Act:
+    """Have ``promobot watch`` look once."""
+    return typed("watch", *DEV, "--once", codes=codes or (0,))
 
 
 def entry_gone(stage: Stage) -> None:

@@ -1,8 +1,8 @@
 """The situations: how the world comes to be so, what users get then, and what each surface says first.
 
 A text stands for itself, but for what differs from run to run: ``‹time›``, ``‹clock›``, ``‹url›``, ``‹digest›``,
-``‹commit›``, ``‹number›``, ``‹folder›`` and ``‹why›``. A surface that a row does not name says nothing in that
-situation.
+``‹commit›``, ``‹number›``, ``‹share›``, ``‹folder›`` and ``‹why›``. A surface that a row does not name says nothing
+in that situation.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tests.situations.acts import (
     Act,
     after,
     alias,
+    asked,
     back_at_once,
     champion_moved,
     checked,
@@ -30,6 +31,7 @@ from tests.situations.acts import (
     retirement,
     revert_merged,
     revoked,
+    rolled_out,
     setting,
     settings_unreadable,
     several,
@@ -38,6 +40,8 @@ from tests.situations.acts import (
     stranger,
     typed,
     unmounted,
+    watched,
+    without_room,
 )
 
 Said = dict[str, str]
@@ -69,6 +73,12 @@ AT_1 = (
     "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks for version 2. Merging this "
     "only changes main."
 )
+BEGAN = "🐤 churn 2 began to answer 50 % of requests in dev at ‹time›; version 1 answered the others."
+BROKEN_BAKE = (
+    "churn 2: put back, because ‹share› of ‹number› requests to 2 failed; 1 % may, and 0 % of ‹number› to 1 did"
+)
+NOT_WELL = "churn 2: the step to 100 % did not go well, and is tried again: ‹why›"
+STEP_FAILED = "❌ The step of churn 2 to 100 % in dev failed before the switch: users get what they got."
 CHECKED = "✅ Every check passed for churn 1 → 2 in dev. Next: review and merge."
 LEFT_2 = (
     "↩️ churn 2 went into service in dev at ‹time› (before: 1), and was rolled back at ‹time›: "
@@ -212,6 +222,91 @@ ROWS: tuple[Row, ...] = (
         base="merged",
     ),
     Row(
+        "canary",
+        "a canary answers some users",
+        rolled_out(50, 100),
+        users="version 1 or version 2",
+        says=MERGED
+        | {
+            "command": "churn 2 answers 50 % of requests in dev, version 1 the others.",
+            "status": "dev: OK. churn 1 (2 at 50 %) answers.",
+            "drift": "dev: OK. churn 1 (2 at 50 %) answers. Everything is as main says.",
+            "history": "‹time›: 🐤 churn 2 answers 50 % of requests in dev, version 1 the others.",
+            "job summary": "🐤 churn 2 answers 50 % of requests in dev, version 1 the others.",
+            "Slack, deployment": "🐤 churn 2 answers 50 % of requests in dev, version 1 the others.",
+            "Slack, promotion": "🐤 churn 1 → 2 in dev: 2 answers 50 % of requests (#2)",
+            "pull request": BEGAN,
+            "comment": BEGAN,
+        },
+        do="nothing: `promobot watch` makes the next step. To end it: `promobot rollback churn --env dev --now`",
+        base="merged",
+    ),
+    Row(
+        "canary-step-failed",
+        "a canary answers some users, and its next step could not be made",
+        after(rolled_out(50, 100, minutes=1e-6), asked(), stopped("triton-2"), watched(1)),
+        users="version 1 or version 2",
+        says=MERGED
+        | {
+            "command": NOT_WELL,
+            "status": "dev: churn is degraded: 1 of 2 Tritons silent since ‹clock› (triton-2). 1 thing to put right.",
+            "drift": "dev: churn is degraded: 1 of 2 Tritons silent since ‹clock› (triton-2). 1 thing to put right.",
+            "history": f"‹time›: {STEP_FAILED}",
+            "job summary": f"❌ {NOT_WELL}",
+            "annotation": f"promobot watch in dev: {NOT_WELL}",
+            "Slack, deployment": STEP_FAILED,
+            "Slack, promotion": "🐤 churn 1 → 2 in dev: 2 answers 50 % of requests (#2)",
+            "pull request": BEGAN,
+            "comment": BEGAN,
+        },
+        do="bring back what does not answer; `promobot watch` tries again",
+        base="merged",
+    ),
+    Row(
+        "canary-back",
+        "a person ended a rollout by `rollback --now`",
+        after(rolled_out(50, 100), back_at_once()),
+        users="version 1",
+        says=MERGED
+        | {
+            "command": "churn is back at version 1 in dev (from 2).",
+            "job summary": "✅ churn is back at version 1 in dev (from 2).",
+            "history": "‹time›: ✅ churn is back at version 1 in dev (from 2).",
+            "Slack, deployment": "✅ churn is back at version 1 in dev (from 2).",
+            "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back to 1 (#2)",
+            "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
+            "pull request": BEGAN,
+            "comment": BEGAN,
+            "revert": AT_1,
+        },
+        do="merge the revert",
+        base="merged",
+    ),
+    Row(
+        "bake-broken",
+        "it broke the rules of its bake, and `promobot watch` put it back",
+        after(rolled_out(100), asked(failing=100), watched(1)),
+        users="version 1",
+        says=MERGED
+        | {
+            "command": BROKEN_BAKE,
+            "job summary": f"❌ {BROKEN_BAKE}",
+            "annotation": f"promobot watch in dev: {BROKEN_BAKE}",
+            "history": "‹time›: ✅ churn is back at version 1 in dev (from 2).",
+            "Slack, deployment": "✅ churn is back at version 1 in dev (from 2).",
+            "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back to 1 (#2)",
+            "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
+            "pull request": "✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held.",
+            "comment": "✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held.",
+            "revert": AT_1,
+        },
+        do=(
+            "merge the revert; if the model is not at fault, [lift the quarantine](#quarantine) and raise the limits "
+            "in `rollout.churn.bake`"
+        ),
+        base="merged",
+    ),
+    Row(
         "shadow",
         "a version that misses the gate listens in shadow",
         shadowed,
@@ -309,6 +404,30 @@ ROWS: tuple[Row, ...] = (
         },
         do="wait; the way back stays open",
         base="merged",
+    ),
+    Row(
+        "held-room",
+        "a serving Triton has no room for it",
+        without_room,
+        users="version 1",
+        says=MERGED
+        | {
+            "command": (
+                "held: churn 1 → 2 in dev, version 1 goes on answering: triton-1 has no room for it beside what is "
+                "loaded there: loading took 2.00 GiB on staging, and 1.00 GiB of 8.00 GiB of main memory are free; "
+                "make room there (`promobot cleanup --env dev` unloads versions that nothing uses) or give it more "
+                "memory, then promobot deploy --env dev"
+            ),
+            "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
+            "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
+            "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
+            "pull request": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
+            "comment": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
+        },
+        do=(
+            "make room, or give it more memory ([will it fit?](will-it-fit.md#what-is-held)); then "
+            "`promobot deploy --env dev`"
+        ),
     ),
     Row(
         "held-no-evidence",

@@ -20,6 +20,7 @@ _VARY = {
     "digest": r"[0-9a-f]{12}",
     "commit": r"[0-9a-f]{12}",
     "number": r"\d+",
+    "share": r"\d+(\.\d+)? %",
     "why": r".+?",
     "folder": r"\S+?",
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 from bot.domain.desired import Change
 from bot.domain.evidence import CHECKS, LIFETIME, Answer, CheckResult, Evidence, Finding, rules_of
+from bot.domain.memory import Memory
 from bot.domain.smoke import SmokeCases
 from bot.settings import Environment
 
@@ -34,11 +35,17 @@ def commit(repository: Path, path: str, text: str) -> None:
 
 
 def green_evidence(
-    change: Change, smoke: SmokeCases, settings: Environment, *, at: datetime | None = None, pull_request: int = 1
+    change: Change,
+    smoke: SmokeCases,
+    settings: Environment,
+    *,
+    at: datetime | None = None,
+    pull_request: int = 1,
+    memory: Memory | None = None,
 ) -> Evidence:
     """Return what the checks write of a change that passes: staging answered as the smoke cases say.
 
-    ``at``: when they ran; now where it is not said.
+    ``at``: when they ran; now where it is not said. ``memory``: what loading took there.
     """
     assert change.after is not None
     now = at or datetime.now(UTC)
@@ -53,7 +60,7 @@ def green_evidence(
     looked = (Finding(what="looked at", passed=True),)
     rules = rules_of(settings.gate(change.model), settings.packages)
     answers = tuple(Answer(case=case.name, outputs=case.outputs) for case in smoke.cases)
-    of = {"ready": {"champion": change.before}, "triton": {}, "smoke": {"answers": answers}}
+    of = {"ready": {"champion": change.before}, "triton": {"memory": memory}, "smoke": {"answers": answers}}
     checks = tuple(
         CheckResult(check=name, findings=looked, at=now, rules=rules, **keys, **of[name]) for name in CHECKS
     )

@@ -1,10 +1,11 @@
 """A stand-in for Triton in explicit model-control mode, whose answers are a function of the bytes that it loaded.
 
 It speaks Triton's own gRPC (the service that tritonclient is generated from) and the part of its HTTP that a gateway
-asks. What it does is what was measured of the real one: a load reads ``config.pbtxt`` and its version policy from
-the model repository; a version is loaded anew only where its files are newer than those that it saw, or where the
-configuration differs in more than the policy; a failed load leaves READY what was; versions that the policy does not
-name go once a load succeeded; it starts with nothing loaded; and it never looks at the repository unless it is told.
+asks, where it also has its metrics. What it does is what was measured of the real one: a load reads ``config.pbtxt``
+and its version policy from the model repository; a version is loaded anew only where its files are newer than those
+that it saw, or where the configuration differs in more than the policy; a failed load leaves READY what was; versions
+that the policy does not name go once a load succeeded; it starts with nothing loaded; and it never looks at the
+repository unless it is told.
 
 A model is any directory whose ``model.onnx`` begins with :data:`MAGIC`. It takes ``X`` (FP32, one number a row) and
 gives ``Y`` (FP64, four numbers a row): X plus what the sha256 of all the version's files says. So a file that is
@@ -119,6 +120,8 @@ class StandInTriton:
         """Models of which it has room for one version, whatever its name."""
         self.fails_from: dict[tuple[str, int], float] = {}
         """By model and version the least number that it cannot take, until a restart."""
+        self.memory: tuple[int, int] | None = None
+        """The bytes of its machine that are used, and of how many, which its metrics tell; None without metrics."""
 
     def save(self) -> State:
         loaded = {(model, version): one for model, of_it in self._loaded.items() for version, one in of_it.items()}
@@ -387,8 +390,15 @@ def http_app(triton: StandInTriton, *, refuses: Callable[[str], bool] = lambda _
         headers = {HEADER_LENGTH: str(len(text))}
         return Response(text + raw, headers=headers, media_type="application/octet-stream")
 
+    async def metrics(_: Request) -> Response:
+        if triton.memory is None:
+            return JSONResponse({"error": "Not Found"}, status_code=404)
+        gauges = zip(("used", "total"), triton.memory, strict=True)
+        return Response("".join(f"nv_cpu_memory_{what}_bytes {count}\n" for what, count in gauges))
+
     return Starlette(
         routes=[
+            Route("/metrics", metrics),
             Route("/v2/health/live", live),
             Route("/v2/health/ready", live),
             Route("/v2/models/{model}/versions/{version:int}/ready", ready),
