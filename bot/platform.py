@@ -476,7 +476,7 @@ class Platform:
 
         None where that file cannot be read: its bytes are only a quicker way to those of the registry.
         """
-        checkout, source = self.settings.checkout, self.settings.promotes_from
+        checkout, source = self.settings.checkout, self.settings.source
         if checkout is None or source is None:
             return []
         try:

@@ -40,6 +40,8 @@ class Actor:
     """A login. Empty at a terminal: there GitHub names whose token it is as the author."""
     slack: str = ""
     """A user's id."""
+    is_policy: bool = False
+    """Whether it is a policy, and no person."""
 
     @property
     def shown(self) -> str:
@@ -176,6 +178,8 @@ class Promote(Request["Proposal | Proposals"]):
     source: str = ""
     version: int | None = None
     replace: bool = False
+    note: str = ""
+    """The paragraph of the pull request that says who asked for it, where that is more than a name."""
 
     @property
     def asked(self) -> dict[str, str]:
@@ -188,7 +192,7 @@ class Promote(Request["Proposal | Proposals"]):
         from bot.settings import path_of
 
         target = platforms(self.environment)
-        source = self.source or target.settings.promotes_from
+        source = self.source or target.settings.source
         if source is None:
             raise InvalidInput(
                 f"{path_of(self.environment)} has no promotes_from",
@@ -202,7 +206,7 @@ class Promote(Request["Proposal | Proposals"]):
             model=self.model,
             version=self.version,
             say=say,
-            asking=_asking(self.by, replace=self.replace),
+            asking=_asking(self.by, replace=self.replace, note=self.note),
         )
 
 
@@ -454,4 +458,6 @@ def _asking(by: Actor, *, replace: bool, note: str = "") -> Asking:
     from bot.operations.proposing import Asking
     from bot.records.ledger import Proposer
 
-    return Asking(Proposer(slack=by.slack, github=by.github), replace=replace, note=note or by.note)
+    return Asking(
+        Proposer(slack=by.slack, github=by.github, policy=by.is_policy), replace=replace, note=note or by.note
+    )

@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -41,6 +41,7 @@ from bot.domain.merging import Method
 from bot.domain.mlflow_address import why_unsupported
 from bot.domain.names import DEFAULT_GATE, RUN_ID, Digest, EnvironmentName, GateName, ModelName, RegisteredName
 from bot.domain.nearest import did_you_mean
+from bot.domain.path import Rule
 from bot.domain.routes import WHOLE
 from bot.domain.windows import PATTERN as WINDOW
 from bot.domain.windows import Closed, Window, closed
@@ -698,6 +699,45 @@ class Freeze(_Part):
         return self
 
 
+def _span(text: str) -> str:
+    if not _SPAN.fullmatch(text):
+        raise ValueError(f"{text!r:.60} is not a time, as in 30m, 24h or 7d")
+    return text
+
+
+_SPAN = re.compile(r"[1-9][0-9]{0,3}[mhd]")
+Span = Annotated[str, AfterValidator(_span), WithJsonSchema({"type": "string", "pattern": f"^{_SPAN.pattern}$"})]
+_UNITS: Mapping[str, str] = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+class PromotesFrom(_Part):
+    """`promobot watch` proposes here, by itself, what another environment serves and has verified."""
+
+    environment: EnvironmentName = Field(description="the environment whose verified digests are carried here")
+    after: Span | None = Field(
+        default=None, description="how long it has to be verified there first, as in 30m, 24h or 7d; default: at once"
+    )
+    when: Literal["verified", "baked"] = Field(
+        default="verified", description="whether its bake there has to be over, too"
+    )
+
+    @property
+    def rule(self) -> Rule:
+        """The same, as what decides needs it."""
+        span = timedelta(**{_UNITS[self.after[-1]]: int(self.after[:-1])}) if self.after else timedelta(0)
+        return Rule(self.environment, span, self.when)
+
+
+def _kind_of_source(source: object) -> str:
+    return "[rule]" if isinstance(source, dict | PromotesFrom) else "[name]"
+
+
+Source = Annotated[
+    Annotated[EnvironmentName, Tag("[name]")] | Annotated[PromotesFrom, Tag("[rule]")],
+    Discriminator(_kind_of_source),
+]
+
+
 class Merge(_Part):
     """When a pull request of the bot merges by itself. GitHub's branch rules decide last, whatever stands here."""
 
@@ -805,8 +845,10 @@ class Environment(_Part):
         "users ask the last one",
     )
     packages: PackageRules = Field(default=PackageRules(), description="what a package may contain")
-    promotes_from: EnvironmentName | None = Field(
-        default=None, description="the environment whose verified digests `promobot promote` carries here"
+    promotes_from: Source | None = Field(
+        default=None,
+        description="the environment whose verified digests `promobot promote` carries here; as a mapping, "
+        "`promobot watch` proposes them by itself",
     )
     merge: Merge | None = Field(
         default=None, description="which pull requests of the bot merge by themselves; default: none does"
@@ -885,7 +927,7 @@ class Environment(_Part):
     def _told_apart(self) -> Environment:
         _unique([triton.name for triton in self.tritons], "Tritons")
         _unique([gateway.name for gateway in self.gateways], "gateways")
-        if self.promotes_from == self.environment:
+        if self.source == self.environment:
             raise ValueError("promotes_from names the environment itself")
         return self
 
@@ -907,6 +949,17 @@ class Environment(_Part):
         if slips:
             raise ValidationError.from_exception_data("evaluation", slips)
         return self
+
+    @property
+    def source(self) -> str | None:
+        """The environment whose verified digests come here; None where nothing does."""
+        of = self.promotes_from
+        return of.environment if isinstance(of, PromotesFrom) else of
+
+    @property
+    def path(self) -> Rule | None:
+        """How they come by themselves; None where only people bring them."""
+        return self.promotes_from.rule if isinstance(self.promotes_from, PromotesFrom) else None
 
     @property
     def open_in(self) -> tuple[Window, ...]:

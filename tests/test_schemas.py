@@ -162,6 +162,22 @@ ACCURACY = "gates.churn.metrics.accuracy"
         ("github.api_url", "https://forge.example/api/v3/", True),
         ("promotes_from", None, True),
         ("promotes_from", "test", True),
+        *(
+            ("promotes_from", value, accepted)
+            for value, accepted in [
+                ({"environment": "test"}, True),
+                ({"environment": "test", "after": "24h", "when": "baked"}, True),
+                ({"environment": "test", "after": "30m", "when": "verified"}, True),
+                ({"environment": "test", "after": "7d"}, True),
+                ({}, False),
+                ({"after": "24h"}, False),
+                ({"environment": "test", "after": "24 h"}, False),
+                ({"environment": "test", "after": "0h"}, False),
+                ({"environment": "test", "after": 24}, False),
+                ({"environment": "test", "when": "soaked"}, False),
+                ({"environment": "../x"}, False),
+            ]
+        ),
         ("merge", {"when": "checks pass"}, True),
         ("merge", {"when": "checks pass", "after_clean": 5}, True),
         ("merge", {"when": "always"}, False),

@@ -12,6 +12,7 @@ import pytest
 from bot import environment_files, settings
 from bot.credentials import Credentials
 from bot.domain import desired
+from bot.domain.path import Rule
 from bot.errors import InvalidInput, Refused
 from bot.platform import Platform
 from bot.settings import Bake, Environment, RolloutRules
@@ -369,6 +370,28 @@ def test_a_freeze_knows_its_time_zone(write: Write) -> None:
     (freeze,) = environment_files.load(write(text), "dev").freezes
     assert freeze.start == datetime(2026, 12, 23, 23, tzinfo=UTC)
     assert freeze.end - freeze.start == timedelta(days=3, hours=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "says"),
+    [
+        ("{environment: test, after: soon}", "promotes_from.after", "'soon' is not a time, as in 30m, 24h or 7d"),
+        ("{environment: test, when: baking}", "promotes_from.when", "it must be 'verified' or 'baked'"),
+        ("{after: 24h}", "promotes_from.environment", "is missing"),
+        ("{environment: dev}", "", "promotes_from names the environment itself"),
+    ],
+)
+def test_a_path_that_is_none_is_named_with_its_key(given: str, key: str, says: str, write: Write) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        environment_files.load(write(f"{GOOD}\npromotes_from: {given}\n"), "dev")
+    assert (refused.value.key or "", says in refused.value.problem) == (key, True), refused.value
+
+
+def test_a_path_is_read(write: Write) -> None:
+    settings = environment_files.load(write(f"{GOOD}\npromotes_from: {{environment: test, after: 36h}}\n"), "dev")
+    assert (settings.source, settings.path) == ("test", Rule("test", timedelta(hours=36), "verified"))
+    plain = environment_files.load(write(f"{GOOD}\npromotes_from: test\n"), "dev")
+    assert (plain.source, plain.path) == ("test", None), "only people carry"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from bot.results import WatchEnded
 
 if TYPE_CHECKING:
     from bot.operations import Say
+    from bot.operations.path import CarryAsked, Doors, Promoted, Sources
     from bot.operations.watching import WayBackAsked
     from bot.platform import Platform
 
@@ -62,12 +64,13 @@ def run(arguments: Arguments, context: Context) -> Answer:
                 arguments.env,
                 lambda: context.platform(arguments.env, lenient=True),
                 put_back=_put_back,
+                open_doors=lambda: _doors(context),
                 every_seconds=arguments.every,
                 metrics=metrics,
             )
         return Answer(WatchEnded(True), "stopped")
-    with context.platform(arguments.env, lenient=True) as platform:
-        looked = watch(platform, Memory(), put_back=_put_back, say=say)
+    with context.platform(arguments.env, lenient=True) as platform, _doors(context) as doors:
+        looked = watch(platform, Memory(), put_back=_put_back, say=say, doors=doors)
     text = words.looked(looked.lines, arguments.env, has_rules=looked.has_rules)
     return context.answer(looked, text, looked.exit_code)
 
@@ -88,6 +91,50 @@ def _put_back(platform: Platform, way: WayBackAsked, say: Say) -> str:
         note=way.note,
     )
     return carry_out(request, lambda _: platform, say=say, tell=terminal.rolled_back).said
+
+
+@contextmanager
+def _doors(context: Context) -> Iterator[Doors]:
+    """Give what carries releases on: other environments, each opened once, and the request that a person makes."""
+    from bot.operations.path import Doors
+
+    opened: dict[str, Platform] = {}
+    with ExitStack() as closing:
+
+        def source(name: str) -> Platform:
+            if name not in opened:
+                opened[name] = closing.enter_context(context.platform(name, lenient=True))
+            return opened[name]
+
+        yield Doors(source, _promote)
+
+
+def _promote(platform: Platform, asked: CarryAsked, sources: Sources, say: Say) -> Promoted:
+    """Ask for exactly what a person asks for by ``promote``."""
+    from bot.operations.path import Promoted
+    from bot.operations.propose import Proposal
+    from bot.operations.propose_many import Proposals
+    from bot.render import terminal
+    from bot.requests import Actor, Promote, carry_out
+
+    request = Promote(
+        environment=platform.environment,
+        by=Actor("policy", is_policy=True),
+        id=asked.id,
+        model=asked.model,
+        source=asked.source,
+        version=asked.version,
+        note=asked.note,
+    )
+
+    def tell(done: Proposal | Proposals) -> str:
+        return terminal.proposed(done) if isinstance(done, Proposal) else terminal.proposed_many(done)
+
+    def platforms(name: str) -> Platform:
+        return platform if name == platform.environment else sources(name)
+
+    done = carry_out(request, platforms, say=say, tell=tell)
+    return Promoted(done.said, done.is_done, done.result.pull_request if done.result is not None else None)
 
 
 def output() -> Any:

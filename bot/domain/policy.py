@@ -5,7 +5,7 @@ A policy does what a person could do, by the same requests. The settings say whe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -132,6 +132,27 @@ def _ended(record: DeploymentRecord) -> str:
     how = "rolled back" if record.way_back and record.is_well else record.outcome
     why = record.problem or record.reason
     return f"{how} ({why})" if why else how
+
+
+# --- after a way back ----------------------------------------------------------------------------------------------
+
+
+def held_after_way_back(
+    records: Iterable[DeploymentRecord], is_policys: Callable[[DeploymentRecord], bool]
+) -> DeploymentRecord | None:
+    """Return the way back after which policies leave a slot alone; None where there is none, or it is over.
+
+    It is over once something that a person proposed is verified there. ``records`` are those of the slot, oldest
+    first. ``is_policys`` says whether what one brought was proposed by a policy; it is asked of releases after a way
+    back only. A release that was put back is a way back, too.
+    """
+    found: DeploymentRecord | None = None
+    for record in records:
+        if record.way_back or record.outcome == "put back":
+            found = record
+        elif found is not None and record.verified and _is_release(record) and not is_policys(record):
+            found = None
+    return found
 
 
 # --- whether a pull request merges by itself -----------------------------------------------------------------------

@@ -185,7 +185,7 @@ def _scalar(text: str) -> str | int | float | bool | None:
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_NOT_IN_THE_FILE = ("[key]", "[directory]", "[s3]")
+_NOT_IN_THE_FILE = ("[key]", "[directory]", "[s3]", "[name]", "[rule]")
 """Steps of Pydantic's own: a mapping's key as opposed to its value, and which of several forms a value has."""
 
 

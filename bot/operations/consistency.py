@@ -56,6 +56,7 @@ def mistakes_in(files: Files) -> list[InvalidInput]:
     found += _rollouts_of_parts(environments, places)
     found += _broken_bundles(environments, wanted, places)
     found += _unknown_sources(environments, frozenset(files.settings), places)
+    found += _bakes_that_nobody_makes(environments, places)
     found += _other_names(environments, places)
     found += _in_each_others_way(environments, places)
     return found
@@ -183,16 +184,28 @@ def _unknown_sources(
     environments: Mapping[str, Environment], known: frozenset[str], places: _Places
 ) -> Iterator[InvalidInput]:
     for name, settings in environments.items():
-        source = settings.promotes_from
+        source = settings.source
         if source is not None and source not in known:
             said = f"there is no environment {source}; there are {', '.join(sorted(known))}"
             yield places.in_settings(name, said, "promotes_from")
 
 
+def _bakes_that_nobody_makes(environments: Mapping[str, Environment], places: _Places) -> Iterator[InvalidInput]:
+    """Yield what waits for bakes of an environment that bakes nothing."""
+    for name, settings in environments.items():
+        rule, source = settings.path, environments.get(settings.source or "")
+        if rule is None or source is None or rule.when != "baked":
+            continue
+        if not any(rules.watched for rules in source.rollout.values()):
+            said = f"{path_of(source.environment)} bakes nothing, so nothing would ever be carried on"
+            step = f"Add `rollout.default.bake` to {path_of(source.environment)}, or say `when: verified`."
+            yield places.in_settings(name, said, "promotes_from", "when", next_step=step)
+
+
 def _other_names(environments: Mapping[str, Environment], places: _Places) -> Iterator[InvalidInput]:
     """Yield the names under which an environment would take another registered model than the one before it has."""
     for name, settings in environments.items():
-        source = environments.get(settings.promotes_from or "")
+        source = environments.get(settings.source or "")
         if source is None:
             continue
         for model in sorted(source.mlflow_names.keys() | settings.mlflow_names.keys()):

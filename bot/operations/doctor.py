@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bot import environment_files
 from bot.concurrency import map_concurrent
 from bot.domain import desired as desired_module
 from bot.domain.branch_rules import hindrances
@@ -135,6 +136,7 @@ def _trials(platform: Platform) -> list[Trial]:
         *([Trial("evaluation sets", lambda: _evaluation_sets(platform))] if settings.evaluation else []),
         Trial("Slack", lambda: _slack(settings.slack, platform.slack)),
         Trial("records", lambda: platform.records.check(settings.environment)),
+        *([Trial(f"records of {settings.source}", partial(_source, platform))] if settings.path else []),
         Trial("staging share", platform.staging_share.trials.check),
         Trial("staging Triton", lambda: _triton(platform, settings.staging.triton, platform.staging_share)),
         Trial("share", lambda: _share(platform.share)),
@@ -154,6 +156,16 @@ def _plain_secrets(platform: Platform) -> Iterator[Examined]:
             ),
             "Set longer ones, made at random, as `openssl rand -hex 32` prints them.",
         )
+
+
+def _source(platform: Platform) -> str:
+    """Read the newest record of the environment from which releases are carried on."""
+    checkout, source = platform.settings.checkout, platform.settings.source or ""
+    if checkout is None:
+        raise Refused("the settings were read from no checkout", state="Nothing is known of another environment.")
+    with platform.like(environment_files.load_for_the_way_back(checkout, source)) as there:
+        newest = there.ledger.newest_deployment()
+    return f"can be read; the newest deployment is {newest or 'still to come'}"
 
 
 def _windows(settings: Environment) -> Iterator[Examined]:

@@ -33,7 +33,7 @@ def promote(
     A bundle goes whole, in one pull request: ``model`` is its name, or that of the part that users ask. ``version``
     pins what is meant: another version in service there is refused.
     """
-    promotes_from = target.settings.promotes_from
+    promotes_from = target.settings.source
     if promotes_from != source.environment:
         allowed = promotes_from or "no environment"
         raise Refused(

@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -50,6 +51,8 @@ from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.earned import Earned, Tries, earned
 from bot.operations.opening import Openings, deploy_what_waited
+from bot.operations.path import Doors, carry
+from bot.operations.path import Memory as OfPath
 from bot.records.ledger import Ledger, RolloutNote
 from bot.render import rollout as words
 
@@ -169,6 +172,7 @@ class Memory:
     """The breaches that this watch was the first to note."""
     shadows: Tries = field(default_factory=Tries)
     openings: Openings = field(default_factory=Openings)
+    path: OfPath = field(default_factory=OfPath)
     failed: dict[str, tuple[int, datetime]] = field(default_factory=dict)
     """The number of failures of what is due, by rollout, and the time of the last."""
 
@@ -178,6 +182,7 @@ def watch_until_ended(
     open_platform: Callable[[], Platform],
     *,
     put_back: PutBack,
+    open_doors: Callable[[], AbstractContextManager[Doors]],
     every_seconds: float,
     metrics: Monitored,
 ) -> None:
@@ -192,8 +197,8 @@ def watch_until_ended(
     while not ended.is_set():
         began = time.monotonic()
         try:
-            with open_platform() as platform:
-                found = watch(platform, memory, put_back=put_back, say=log.info)
+            with open_platform() as platform, open_doors() as doors:
+                found = watch(platform, memory, put_back=put_back, say=log.info, doors=doors)
             metrics.deployments(environment, memory.records)
             metrics.looked(environment)
             _tell_what_changed(found, told)
@@ -225,8 +230,19 @@ def _say_once(told: dict[str, str], what: str, said: str, say: Callable[[str], o
         say(said)
 
 
-def watch(platform: Platform, memory: Memory, *, put_back: PutBack, say: Say, now: datetime | None = None) -> Looked:
-    """Look once, and do what is due; raise where routes or records cannot be read."""
+def watch(
+    platform: Platform,
+    memory: Memory,
+    *,
+    put_back: PutBack,
+    say: Say,
+    doors: Doors | None = None,
+    now: datetime | None = None,
+) -> Looked:
+    """Look once, and do what is due; raise where routes or records cannot be read.
+
+    ``doors`` reach the environment before this one; without them nothing is carried on from there.
+    """
     now = now or datetime.now(UTC)
     table = platform.share.routes.read(platform.environment)
     after = memory.records[-1].id if memory.records else ""
@@ -237,11 +253,15 @@ def watch(platform: Platform, memory: Memory, *, put_back: PutBack, say: Say, no
     looked = [_watched(platform, one, rules, counted, memory, now, put_back, say) for one, rules in due]
     shadows = earned(platform, table, memory.records, memory.shadows, say=say, now=now)
     decided = deploy_what_waited(platform, memory.openings, say=say, now=now)
+    if doors is not None:
+        decided += carry(platform, doors, memory.records, memory.path, say=say, now=now)
     has_rules = _has_rules(platform.settings)
     return Looked(platform.environment, now, tuple(looked), shadows, decided, has_rules)
 
 
 def _has_rules(settings: Environment) -> bool:
+    if settings.path is not None or settings.windows or settings.freezes:
+        return True
     rollouts = any(rules.watched is not None for rules in settings.rollout.values())
     return rollouts or any(gate.shadow is not None for gate in settings.gates.values())
 

@@ -69,6 +69,11 @@ class Proposer(BaseModel):
 
     slack: str = ""
     github: str = ""
+    policy: bool = Field(
+        default=False,
+        description="whether a policy did, and no person",
+        exclude_if=is_not_given,
+    )
 
 
 NOBODY = Proposer()
@@ -110,6 +115,21 @@ class OriginNote(BaseModel):
     deployment: str = Field(description="id of its record")
     at: datetime
     origin: Origin
+
+
+class Withdrawn(BaseModel):
+    """A policy closed its own pull request, because the environment before went back from what it proposed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = 1
+    pull_request: int
+    at: datetime
+    why: str
+
+
+POLICY_REQUEST = "policy-"
+"""How the ids of the requests of policies begin; the id of the deployment that they carry on follows."""
 
 
 class RequestAsked(BaseModel):
@@ -319,6 +339,16 @@ class Ledger:
         """Return who asked the bot for exactly this; nothing where the bot never proposed it."""
         return list(self._read_all(f"proposals/{self.environment}/{fingerprint}", Proposer).values())
 
+    def note_withdrawn(self, note: Withdrawn) -> None:
+        """Write that a policy closes its own pull request; written before it is closed."""
+        with suppress(Refused):  # another watch, or this one before it was killed
+            self._store.put(f"withdrawn/{self.environment}/pr-{note.pull_request}.json", _text(note))
+
+    def withdrawn(self) -> frozenset[int]:
+        """Return the pull requests that policies closed."""
+        names = (_id_of(key) for key in self._store.keys(f"withdrawn/{self.environment}"))
+        return frozenset(int(name.removeprefix("pr-")) for name in names)
+
     # --- requests ----------------------------------------------------------------------------------------------
 
     def ask(self, request: str, asked: RequestAsked) -> RequestAsked:
@@ -330,6 +360,13 @@ class Ledger:
     def asked(self, request: str) -> bool:
         """Say whether anything was asked for under an id."""
         return self._store.get(self._request(request, "asked")) is not None
+
+    def asked_by_policy(self, model: str, version: int) -> bool:
+        """Say whether a policy asked for this version of a model or of a bundle's last part to be promoted here."""
+        beginning = f"requests/{self.environment}/{POLICY_REQUEST}"
+        keys = (key for key in self._store.keys(f"requests/{self.environment}") if key.startswith(beginning))
+        asked = (self._read(key, RequestAsked).asked for key in keys if key.endswith("/asked.json"))
+        return any((one.get("model"), one.get("version")) == (model, str(version)) for one in asked)
 
     def request_done(self, request: str) -> RequestDone | None:
         """Return what came of a request, or None where it is not done."""

@@ -358,18 +358,22 @@ class GitHubRepository:
             found = self._repository.get_pulls(state="open", base=self._settings.base)
             return [_pull_request(pull) for pull in found if pull.head.ref.startswith(prefix) and self._is_ours(pull)]
 
-    @retry
     def merged_pull_requests(self) -> list[PullRequest]:
-        """Return the pull requests merged into the base branch, the latest merge first.
+        """Return the pull requests merged into the base branch, the latest merge first, of the last closed ones."""
+        merged = [pull for pull in self.closed_pull_requests() if pull.merged_at is not None]
+        return sorted(merged, key=lambda pull: pull.merged_at or _NEVER, reverse=True)
 
-        Only the hundred closed ones that were changed last are looked at: one request, however old the repository is.
+    @retry
+    def closed_pull_requests(self) -> list[PullRequest]:
+        """Return the pull requests to the base branch that are closed or merged, the latest change first.
+
+        Only the hundred that were changed last are looked at: one request, however old the repository is.
         """
-        with self._errors("list merged pull requests"):
+        with self._errors("list closed pull requests"):
             found = self._repository.get_pulls(
                 state="closed", base=self._settings.base, sort="updated", direction="desc"
             ).get_page(0)
-            merged = [pull for each in found if (pull := _pull_request(each)).merged_at is not None]
-            return sorted(merged, key=lambda pull: pull.merged_at or _NEVER, reverse=True)
+            return [_pull_request(each) for each in found]
 
     @retry  # where it was opened all the same, GitHub refuses a second one
     def open_pull_request(self, *, branch: str, title: str, body: str) -> PullRequest:

@@ -38,6 +38,11 @@ def test_a_model_without_a_gate_is_a_mistake_on_either_path(section: str) -> Non
     ("old", "new", "says"),
     [
         ("promotes_from: dev", "promotes_from: qa", "promotes_from: there is no environment qa; there are dev, prod"),
+        (
+            "promotes_from: dev",
+            "promotes_from: {environment: dev, when: baked}",
+            "promotes_from.when: manifests/environments/dev.yaml bakes nothing, so nothing would ever be carried on",
+        ),
         ("acme/models", "acme/others", "github.repository: is not acme/models, which dev names"),
         ("triton.ml-prod.svc:8001", "triton-0.triton.ml-dev.svc:8001", "tritons.0: the Triton at triton-0.triton."),
         (

@@ -67,6 +67,8 @@ T_PUBLISHING = "tests/share/test_publishing.py"
 T_BUNDLES, T_PYFUNC = "tests/reliability/test_bundles.py", "tests/operations/test_pyfunc_rules.py"
 SLACK, TABLE = "bot/systems/slack.py", "bot/gateway/table.py"
 LOADING, PUBLISHING = "bot/operations/deployment/loading.py", "bot/operations/deployment/publishing.py"
+PATH, OF_PATH = "bot/domain/path.py", "bot/operations/path.py"
+T_PATH, T_OF_PATH = "tests/domain/test_path.py", "tests/operations/test_path.py"
 WINDOWS, OPENING = "bot/domain/windows.py", "bot/operations/opening.py"
 T_WINDOWS, T_OPENING = "tests/domain/test_windows.py", "tests/operations/test_opening.py"
 ADMISSION, UNFINISHED = "bot/operations/deployment/admission.py", "bot/operations/deployment/unfinished.py"
@@ -4115,6 +4117,118 @@ MUTATIONS = (
         "    memory.is_over = bool(failed) and memory.tries > len(PAUSES)\n",
         "    memory.is_over = False\n",
         (f"{T_OPENING}::test_a_deployment_that_fails_is_tried_again_a_few_times_and_then_a_person_is_told",),
+    ),
+    Mutation(
+        "the path",
+        "what the source went back to is not carried",
+        PATH,
+        "    if offer.way_back:\n",
+        "    if offer.way_back and not offer.record:\n",
+        (f"{T_PATH}::test_what_the_source_went_back_to_is_not_carried",),
+    ),
+    Mutation(
+        "the path",
+        "what the source took back is not carried",
+        PATH,
+        "    if left := taken_back_after(unit, offer, source):\n",
+        "    if (left := taken_back_after(unit, offer, source)) and not offer.record:\n",
+        (f"{T_PATH}::test_what_the_source_took_back_is_not_carried_though_a_repair_brought_it_again",),
+    ),
+    Mutation(
+        "the path",
+        "nothing is carried after a way back",
+        PATH,
+        "    if target.taken_back is not None:\n",
+        "    if target.taken_back is not None and not offer.record:\n",
+        (f"{T_PATH}::test_the_target_tells_after_which_way_back_it_is_held",),
+    ),
+    Mutation(
+        "the path",
+        "what a policy proposed ends no hold after a way back",
+        "bot/domain/policy.py",
+        " and _is_release(record) and not is_policys(record):\n",
+        " and _is_release(record):\n",
+        (f"{T_PATH}::test_after_a_way_back_it_is_held_until_what_a_person_proposed_is_verified",),
+    ),
+    Mutation(
+        "the path",
+        "it is old enough",
+        PATH,
+        "    if now < offer.since + rule.after:\n",
+        "    if now < offer.since:\n",
+        (f"{T_PATH}::test_it_is_due_when_it_is_old_enough_and_under_one_id_for_all",),
+    ),
+    Mutation(
+        "the path",
+        "it is baked",
+        PATH,
+        '    if rule.when == "baked" and not (is_baked := baked(offer.release)):\n',
+        '    if rule.when == "baked" and (is_baked := baked(offer.release)) is None:\n',
+        (f"{T_PATH}::test_where_it_must_be_baked_it_waits_for_that",),
+    ),
+    Mutation(
+        "the path",
+        "what a person closed stays closed",
+        PATH,
+        "    if target.rejected and offer.digest in target.rejected:\n",
+        "    if target.rejected and not offer.record:\n",
+        (f"{T_PATH}::test_what_speaks_against_it_there",),
+    ),
+    Mutation(
+        "the path",
+        "a pull request of a person is left alone",
+        PATH,
+        "    if target.open is not None and not target.open.is_policys:\n",
+        "    if target.open is not None and not offer.record:\n",
+        (f"{T_PATH}::test_what_speaks_against_it_there",),
+    ),
+    Mutation(
+        "the path",
+        "nothing goes a step back",
+        PATH,
+        "        return verified[-1].finished_at > offer.since\n",
+        "        return False\n",
+        (f"{T_PATH}::test_what_the_target_has_from_a_later_release_of_the_source_stays",),
+    ),
+    Mutation(
+        "the path",
+        "a hotfix that the source never had stays",
+        PATH,
+        "    return any(entries[part].version > offer.entries[part].version",
+        "    return any(entries[part].version < 0",
+        (f"{T_PATH}::test_what_speaks_against_it_there",),
+    ),
+    Mutation(
+        "the path",
+        "what is in quarantine there is not carried",
+        PATH,
+        "    if not parts.isdisjoint(target.quarantined):\n",
+        "    if parts == target.quarantined:\n",
+        (f"{T_PATH}::test_a_bundle_of_which_one_part_would_go_back_stays",),
+    ),
+    Mutation(
+        "the path",
+        "a proposal is noted before the policy closes it",
+        OF_PATH,
+        "        self.platform.ledger.note_withdrawn(Withdrawn(pull_request=pull.number, at=self.now, why=why))\n",
+        "",
+        (f"{T_OF_PATH}::test_a_proposal_is_closed_when_dev_goes_back_and_comes_again_with_a_release",),
+    ),
+    Mutation(
+        "the path",
+        "one that a person changed stays open",
+        OF_PATH,
+        "        if commits_of_people(repository, pull.branch, main=main, tip=tip, ours=ours, parts=parts):\n",
+        "        if commits_of_people(repository, pull.branch, main=main, tip=main, ours=ours, parts=parts):\n",
+        (f"{T_OF_PATH}::test_one_that_a_person_changed_stays_open_though_dev_went_back",),
+    ),
+    Mutation(
+        "the path",
+        "one that a person closed before it was noted is not opened again",
+        OF_PATH,
+        "            judged = judge(self._with_forge(target, offer))\n",
+        "            judged = judge(replace(self._with_forge(target, offer), rejected=None))\n",
+        (f"{T_OF_PATH}::test_one_that_a_person_closed_before_it_was_noted_is_not_opened_again",),
     ),
     Mutation(
         "room",
