@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -246,6 +246,14 @@ def thread_of(slot: Slot, digest: str) -> str:
 
 
 @dataclass(frozen=True)
+class Bake:
+    """The bake of what is served: it bakes since then, or did."""
+
+    since: datetime
+    is_over: bool
+
+
+@dataclass(frozen=True)
 class Progress:
     """The stage of a promotion, and the facts that show it."""
 
@@ -256,6 +264,8 @@ class Progress:
     """What replaced it."""
     held: Held | None = None
     """Why deployments refuse it, where they do."""
+    bake: Bake | None = None
+    """How it bakes, once it is served; None where nobody watches it."""
 
 
 _FIRST: tuple[Stage, ...] = (
@@ -291,10 +301,12 @@ def progress_of(
     underway: Iterable[str],
     held: Held | None = None,
     is_asked: bool = True,
+    bake: Callable[[DeploymentRecord], Bake | None] = lambda _: None,
 ) -> Progress:
     """Say how far it has come: ``evidence`` newest first, ``records`` oldest first, ``underway`` threads.
 
     ``held``: that deployments refuse it, where they do. ``is_asked``: whether main asks for it after the merge.
+    ``bake``: how the version of a record bakes; asked of what is served.
     """
     found = next((one for one in evidence if one.head == promotion.head), None)
     if promotion.state == "closed":
@@ -347,7 +359,7 @@ def progress_of(
     served = (record for record in since if record.verified or record.outcome == "incomplete")
     later = [record for record in served if record.finished_at > own.finished_at]
     then = next((record for record in later if _digest(record) != promotion.digest), None)
-    return Progress("left" if then else "served", found, own, then)
+    return Progress("left", found, own, then) if then else Progress("served", found, own, bake=bake(own))
 
 
 def _digest(record: DeploymentRecord) -> str:

@@ -766,9 +766,9 @@ def _standing(promotion: Promotion, progress: Progress) -> str:
             share = f"{record.rollout.percent} %" if record is not None and record.rollout else "some"
             return f"{version} answers {share} of requests"
         case "served" if record is not None and record.outcome == "unconfirmed":
-            return f"{version} {listens}; its message had to wait"
+            return f"{version} {listens}; its message had to wait{_bake(progress)}"
         case "served":
-            return f"{version} {listens}"
+            return f"{version} {listens}{_bake(progress)}"
         case "put back":
             return "failed after the switch and was put back"
         case "rollback failed":
@@ -789,6 +789,13 @@ def _standing(promotion: Promotion, progress: Progress) -> str:
             return f"merged, and overtaken by {_then(progress)} before it was deployed"
         case "closed":
             return "closed without being merged"
+
+
+def _bake(progress: Progress) -> str:
+    """Return how it bakes, without what changes at each look: the message stays as it is until the bake is over."""
+    if (bake := progress.bake) is None:
+        return ""
+    return "; baked" if bake.is_over else f"; bakes since {bake.since:%Y-%m-%d %H:%M} UTC"
 
 
 def _held(promotion: Promotion, progress: Progress) -> str:
@@ -813,6 +820,8 @@ def steps(progress: Progress) -> str:
         if name == "checks" and progress.evidence is not None and not progress.evidence.passed:
             mark = _MARKS["wrong"]  # also where it was merged all the same
         parts.append(f"{mark} {name}")
+    if progress.bake is not None:
+        parts.append(f"{_MARKS['done' if progress.bake.is_over else 'now']} baked")
     return "  ".join(parts)
 
 

@@ -10,13 +10,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change, Desired, Entry, Section, changes
 from bot.domain.evidence import Evidence
 from bot.domain.gate import judge
 from bot.domain.hold import Held
-from bot.domain.promotion import Metric, Part, Promotion, progress_of, progress_of_all, thread_of
+from bot.domain.promotion import Bake, Metric, Part, Promotion, progress_of, progress_of_all, thread_of
+from bot.domain.record import DeploymentRecord
 from bot.domain.release import Slot
 from bot.domain.scope import asks_for_release, fingerprint, scope_of
 from bot.errors import InvalidInput, OutsideError, PromobotError, Unavailable
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 FOLLOWED_DAYS = 30
 """Days for which a promotion's message is kept up to date."""
 LINK_MARKER = "<!-- promobot:slack -->"
+_BAKED = "baked"
+"""The fact beside a message that names the record of a version that is baked."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ def follow(platform: Platform, *, say: Say, metrics: ServiceMetrics | None = Non
                 underway=deploying,
                 held=_held(main, one),
                 is_asked=main is None or _is_asked(main, one),
+                # Of several models the message has no room for it, and each would be read again and again.
+                bake=partial(_bake, platform, before) if not promotion.parts else _no_bake,
             )
             for one in promotion.each
         ]
@@ -108,6 +114,8 @@ def follow(platform: Platform, *, say: Say, metrics: ServiceMetrics | None = Non
         linked = before is not None and before.facts.get("linked") == "yes"
         more = {"linked": "yes" if linked else "", "stage": progress.stage}
         more |= {"github_away": unsure.since.isoformat()} if unsure else {}
+        if progress.bake is not None and progress.bake.is_over and progress.record is not None:
+            more[_BAKED] = progress.record.id
         message = replace(message, facts={**message.facts, **more})
         timestamp = slack.put(message, posted=before)
         if not linked and away is None:
@@ -118,6 +126,25 @@ def follow(platform: Platform, *, say: Say, metrics: ServiceMetrics | None = Non
                 (one for one in slack.posted(since=float(timestamp) - 1) if one.timestamp == timestamp), None
             )
             slack.put(replace(message, facts=facts), posted=there)
+
+
+def _bake(platform: Platform, posted: Posted | None, record: DeploymentRecord) -> Bake | None:
+    """Return how what is served bakes: by the settings, the record, and the notes of `promobot watch`.
+
+    A message that says that it is baked says so for good, so the notes are not read again.
+    """
+    if record.rollout is None or platform.settings.rollout_of(record.model).watched is None:
+        return None
+    if posted is not None and posted.facts.get(_BAKED) == record.id:
+        return Bake(record.finished_at, is_over=True)
+    notes = platform.ledger.rollout_notes(record.rollout.id)
+    if "breach" in notes:
+        return None  # watch reported it and leaves it there: nothing more is due
+    return Bake(record.finished_at, is_over="baked" in notes)
+
+
+def _no_bake(_: DeploymentRecord) -> None:
+    return None
 
 
 def _posted(slack: SlackChannel, environment: str) -> dict[str, Posted]:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from bot.domain.promotion import Progress
+from bot import environment_files
+from bot.domain.promotion import Bake, Progress
+from bot.domain.record import Rollout
 from bot.errors import Denied, OutsideError, Unavailable
+from bot.platform import Platform
+from bot.records.directory import RecordStore
+from bot.records.ledger import RolloutNote
+from bot.settings import RolloutRules
 from bot.slack.blocks import promotion_message
-from bot.slack.follow import Away, _away
+from bot.slack.follow import Away, _away, _bake
 from bot.systems.slack import Posted
+from tests.domain.entries import a_record, entry
 from tests.slack.test_messages import OPEN
+
+ROOT = Path(__file__).parents[2]
 
 AT = datetime(2026, 11, 30, 3, 2, tzinfo=UTC)
 GONE = Unavailable("no connection", system="GitHub (acme/models)")
@@ -37,3 +48,33 @@ def test_the_first_line_says_that_github_may_know_more(error: OutsideError, said
     message = promotion_message(OPEN, Progress("merged"), way_back=None, unsure=away.said)
     assert message.text.endswith(f"merged; waiting for the deployment (#{OPEN.number}). {said}")
     assert message.blocks[0]["text"]["text"].splitlines()[0].endswith(f"merged; waiting for the deployment. {said}")
+
+
+@pytest.fixture
+def baking(tmp_path: Path) -> Iterator[Platform]:
+    """An environment with records, where churn bakes."""
+    RecordStore(tmp_path / "records").begin()
+    rules = RolloutRules.model_validate({"bake": {"minutes": 30}})
+    update = {"records": str(tmp_path / "records"), "records_bucket": None, "rollout": {"churn": rules}}
+    with Platform(environment_files.load(ROOT, "dev").model_copy(update=update), {}) as platform:
+        yield platform
+
+
+def test_a_bake_is_told_by_the_notes_of_watch_until_the_message_says_that_it_is_over(baking: Platform) -> None:
+    rollout = Rollout(id="dev-00000002-churn", percent=100, step=1, steps=(100,), began_at=AT)
+    served = a_record(entry(2), number=2, at=AT, rollout=rollout)
+    assert _bake(baking, None, served) == Bake(AT, is_over=False)
+    assert _bake(baking, None, served.model_copy(update={"rollout": None})) is None, "nobody watches it"
+    assert _bake(baking, None, served.model_copy(update={"model": "fraud"})) is None, "no rule has it watched"
+    baking.ledger.note_rollout(RolloutNote(rollout=rollout.id, what="baked", at=AT, by="watch"))
+    assert _bake(baking, Posted("1", {"baked": "dev-00000001-churn"}), served) == Bake(AT, is_over=True)
+    told = Posted("1", {"baked": served.id})
+    other = served.model_copy(update={"rollout": rollout.model_copy(update={"id": "dev-00000009-churn"})})
+    assert _bake(baking, told, other) == Bake(AT, is_over=True), "the notes are not read again"
+
+
+def test_what_broke_its_rules_and_stays_does_not_bake(baking: Platform) -> None:
+    rollout = Rollout(id="dev-00000002-churn", percent=100, step=1, steps=(100,), began_at=AT)
+    note = RolloutNote(rollout=rollout.id, what="breach", at=AT, by="watch", only_told="the settings say so")
+    baking.ledger.note_rollout(note)
+    assert _bake(baking, None, a_record(entry(2), number=2, at=AT, rollout=rollout)) is None

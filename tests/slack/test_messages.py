@@ -14,7 +14,7 @@ from slack_sdk.models.blocks import Block
 from bot.domain.desired import Change
 from bot.domain.evidence import CHECKS, CheckResult, Evidence, Finding, JudgedMetric
 from bot.domain.hold import Held, Hold
-from bot.domain.promotion import Metric, Part, Progress, Promotion, Stage, progress_of
+from bot.domain.promotion import Bake, Metric, Part, Progress, Promotion, Stage, progress_of
 from bot.domain.proposal import LeftOut
 from bot.domain.record import DeploymentRecord, Outcome
 from bot.domain.users import Users
@@ -143,6 +143,25 @@ def test_how_far_it_has_come(
     actions = [e["action_id"] for block in message.blocks for e in block.get("elements", []) if "action_id" in e]
     may = {"green": [blocks.APPROVE, blocks.MERGE], "checking": [blocks.APPROVE], "served": [blocks.ROLL_BACK]}
     assert actions == [blocks.OPEN, *may.get(stage, [])]
+
+
+@pytest.mark.parametrize(
+    ("is_over", "says", "step"),
+    [(False, "2 is served; bakes since 2026-11-23 12:05 UTC", "⏳ baked"), (True, "2 is served; baked", "✅ baked")],
+)
+def test_what_is_served_says_how_it_bakes(is_over: bool, says: str, step: str) -> None:
+    def bake(of: DeploymentRecord) -> Bake:
+        return Bake(of.finished_at, is_over=is_over)
+
+    records = [BEFORE, SERVED]
+    progress = progress_of(MERGED, evidence=[], records=records, underway=[], bake=bake)
+    message = blocks.promotion_message(MERGED, progress, way_back=None)
+    assert_slack_takes_it(message.blocks)
+    assert f"churn 1 → 2 in dev: {says} (#12)" in message.text
+    assert slack_words.steps(progress).endswith(f"✅ served  {step}")
+    for other in (record(1, "succeeded", minutes=9, before=2), record(3, "succeeded", minutes=9, before=2)):
+        progress = progress_of(MERGED, evidence=[], records=[*records, other], underway=[], bake=bake)
+        assert (progress.stage, progress.bake) == ("left", None), "what has left service bakes no longer"
 
 
 HELD = Held(
