@@ -125,8 +125,8 @@ class OnRecord:
 
     @property
     def key(self) -> Any:
-        """What two of them are compared by: a record never changes but for its being confirmed."""
-        newest = [(one.id, one.outcome) for one in self.all[-LOOKED_BACK:]]
+        """What two of them are compared by: a record changes only by being confirmed, and by where it comes from."""
+        newest = [(one.id, one.outcome, one.origin is None) for one in self.all[-LOOKED_BACK:]]
         return len(self.all), newest, sorted(self.quarantined)
 
 
@@ -384,11 +384,13 @@ class OfEnvironment:
         ledger, began = self.platform.ledger, time.monotonic()
         known = self.records.known.value
         if known is None or began - self._all_read_at >= self._rhythm.all_records:
-            records = tuple(ledger.deployments())
+            records = tuple(ledger.with_origins(ledger.deployments()))
             self._all_read_at = began
         else:
             after = known.all[-1].id if known.all else ""
-            records = (*known.all, *ledger.deployments(after=after))
+            # Where a release comes from is known a moment after its record is there.
+            newest = [*known.all[-LOOKED_BACK:], *ledger.deployments(after=after)]
+            records = (*known.all[:-LOOKED_BACK], *ledger.with_origins(newest))
         return OnRecord(records, ledger.quarantined())
 
     def _read_listing(self) -> frozenset[str]:

@@ -17,10 +17,13 @@ from bot.domain.journal import Journal, Underway
 from bot.domain.names import short
 from bot.domain.record import CRITERIA, DeploymentRecord, is_failed_rollback
 from bot.domain.release import Lane, Slot
+from bot.domain.report import Delivery, deliveries
 from bot.domain.routes import Target
 from bot.domain.shadowed import Copies
 from bot.domain.underway import step_of
 from bot.operations.status import Difference, ModelStatus, Status
+from bot.render import origins as origin_words
+from bot.render.deliveries import came_back, lasting
 from bot.render.deployment import CRITERION_NAMES, verdict
 from bot.settings import Environment
 
@@ -769,6 +772,7 @@ def model_page(found: Snapshot, rows: Mapping[str, Sequence[Row]], model: str, *
     row = row or _left_row(found, model, records)
     links = Links(found.settings) if found.settings else None
     shown = records[-SHOWN_ENTRIES:]
+    ways = _deliveries(found, records)
     notes = tuple(
         Note(difference.kind, difference.what, difference.next_step)
         for slot, difference in found.differences
@@ -796,7 +800,11 @@ def model_page(found: Snapshot, rows: Mapping[str, Sequence[Row]], model: str, *
         model=model,
         row=row,
         notes=notes,
-        timeline=tuple(_entry(record, found, links) for record in reversed(shown)),
+        timeline=tuple(
+            replace(one, links=(*one.links, *_ways(record, ways.get(record.id), links)))
+            for record in reversed(shown)
+            for one in [_entry(record, found, links)]
+        ),
         left_out=len(records) - len(shown),
         quarantine=quarantine,
         elsewhere=elsewhere,
@@ -844,6 +852,36 @@ def _entry(record: DeploymentRecord, found: Snapshot, links: Links | None) -> En
         lane="shadow" if record.slot.lane is Lane.SHADOW else "live",
         id=record.id,
     )
+
+
+def _deliveries(found: Snapshot, records: Sequence[DeploymentRecord]) -> dict[str, Delivery]:
+    """Return the ways of a model's releases to users, by the record that ended each; a bundle's has all its parts."""
+    bundles = {(one.slot.lane, model) for one in records if one.bundle for model in one.bundle.models}
+    slots = {one.slot for one in records} | {Slot(found.environment, model, lane) for lane, model in bundles}
+    listed = sorted((one for slot in slots for one in found.records.get(slot, ())), key=lambda one: one.id)
+    return {id_: one for one in deliveries(listed) for id_ in one.records[-1:]}
+
+
+def _ways(record: DeploymentRecord, way: Delivery | None, links: Links | None) -> Iterable[Link]:
+    """Yield who brought it and what `promobot report` counts of it, each with the page that it comes from."""
+    origin, environment = record.origin, record.environment
+    if origin is not None and origin.pull_request is not None:
+        people = origin_words.people(origin)
+        yield Link(f"#{origin.pull_request}", links.pull(origin.pull_request) if links else "", ", ".join(people))
+    elif origin is not None and origin.asked_at is not None:
+        yield Link(f"asked for at once by {origin.proposed_by or 'somebody'}")
+    if way is None or way.kind != "release":
+        return
+    entry = record.after
+    if way.lead_seconds is not None and not way.is_again:
+        version = links.version(record.model, entry.version) if links and entry else ""
+        yield Link(f"{lasting(way.lead_seconds)} from its registration to all users", version)
+    if way.review_seconds is not None and way.origin is not None and way.origin.pull_request is not None:
+        href = links.pull(way.origin.pull_request) if links else ""
+        yield Link(f"waited {lasting(way.review_seconds)} for review", href)
+    if way.back is not None:
+        key = f"deployments/{environment}/{way.back.record}.json"
+        yield Link(came_back(way), record_href(environment, key))
 
 
 def _commands(environment: str, model: str) -> Iterable[Link]:

@@ -10,8 +10,8 @@ from bot.domain.names import short
 from bot.render import evaluation as evaluation_words
 from bot.render import memory as memory_words
 from bot.render import metrics as metric_words
+from bot.render.deliveries import came_back, lasting
 from bot.render.deployment import checked_in
-from bot.render.reporting import came_back, lasting
 from bot.render.terminal import grid, outcome, versions
 
 if TYPE_CHECKING:

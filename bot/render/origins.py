@@ -16,11 +16,12 @@ def in_words(origin: Origin) -> list[str]:
         lines.append("no pull request asked for it: main was changed without one")
     else:
         lines.append(f"#{origin.pull_request} {origin.url}".rstrip())
-        lines += [f"  {one}" for one in _people(origin)]
+        lines += [f"  {one}" for one in people(origin)]
     return [*lines, *([f"not known: {origin.unknown}"] if origin.unknown else [])]
 
 
-def _people(origin: Origin) -> list[str]:
+def people(origin: Origin) -> list[str]:
+    """Return who proposed, approved and merged it, and when, as far as that is known."""
     merged_by = "the policy of the environment" if origin.by_policy else origin.merged_by
     return [
         f"{what} by {who or 'somebody'}" + (f" {_time(at)}" if at else "")

@@ -7,13 +7,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from bot.domain.report import Delivery, Numbers, Share, Times
-from bot.render.sizes import duration
+from bot.render.deliveries import came_back, lasting
 from bot.render.terminal import grid
 
 if TYPE_CHECKING:
     from bot.operations.report import OfEnvironment, Report
 
-_DAY = 86_400
 _SHOWN = 20
 """So many failures are listed; ``--json`` has all of them."""
 
@@ -100,22 +99,6 @@ def what(one: Delivery) -> str:
     """Return the release and the record of its last deployment."""
     bundle = f"{one.name}: " if one.is_bundle else ""
     return f"{bundle}{', '.join(one.versions)} ({one.records[-1]})"
-
-
-def came_back(one: Delivery) -> str:
-    """Return how users came back from a release; empty where it did not fail them."""
-    if one.back is None:
-        return ""
-    said = f"{one.back.how}"
-    said += f" by {one.back.record}" if one.back.record not in one.records else ""
-    exposed, seconds = one.exposed_seconds, one.back.seconds
-    said += f"; users had it for {lasting(exposed)}" if exposed is not None else "; nobody knows for how long"
-    return said + (f", and were back in {lasting(seconds)}" if seconds is not None else "")
-
-
-def lasting(seconds: float) -> str:
-    """Return how long something took; from two days on in days."""
-    return f"{seconds / _DAY:.1f} d" if seconds >= 2 * _DAY else duration(seconds)
 
 
 def _median(found: Times) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from bot.board import views
 from bot.board.collecting import OfEnvironment
 from bot.board.snapshot import Snapshot
 from bot.board.views import Row
+from bot.domain.origin import Origin
 from bot.domain.release import Release
+from bot.records.ledger import OriginNote
 from tests.board.place import QUICK, Place, place, record
 
 
@@ -175,6 +178,42 @@ def test_what_is_in_quarantine(here: Place, reader: OfEnvironment) -> None:
     here.ledger.put_in_quarantine(made.release, reason="it fails", by="alex")
     page = views.model_page(later(reader), {"dev": ()}, "churn")
     assert page is not None and [entry.detail for entry in page.quarantine] == ["it fails (by alex)"]
+
+
+def test_a_release_leads_to_its_people_and_its_numbers(here: Place, reader: OfEnvironment) -> None:
+    made = record(2, "churn", 7, 8)
+    back = record(3, "churn", 8, 7).model_copy(update={"way_back": True})
+    here.ledger.add_deployment(made)
+    late = later(reader)
+    merged = made.started_at - timedelta(minutes=1)
+    origin = Origin(
+        registered_at=made.finished_at - timedelta(hours=3),
+        pull_request=12,
+        opened_at=merged - timedelta(minutes=40),
+        proposed_by="anna",
+        approved_by="sam",
+        approved_at=merged - timedelta(minutes=10),
+        merged_at=merged,
+    )
+    here.ledger.note_origin(OriginNote(deployment=made.id, at=made.finished_at, origin=origin))
+    asked = Origin(proposed_by="kim", asked_at=back.started_at)
+    here.ledger.add_deployment(back.model_copy(update={"origin": asked}))
+    page = views.model_page(late, {"dev": ()}, "churn")
+    assert page is not None and [one.text for one in page.timeline[0].links if one.text.startswith("#")] == []
+    page = views.model_page(later(reader), {"dev": ()}, "churn")
+    assert page is not None
+    went_back, released, _ = page.timeline
+    links = {one.text: one for one in released.links}
+    pull = links["#12"]
+    assert pull.href.endswith("/acme/models/pull/12")
+    assert pull.detail.startswith("proposed by anna 20") and "approved by sam" in pull.detail
+    assert links["waited 30 min for review"].href == pull.href
+    assert links["3.0 h from its registration to all users"].href.endswith("/models/churn/versions/8")
+    (failed,) = [
+        one for text, one in links.items() if text.startswith(f"rolled back by {back.id}; users had it for ")
+    ]
+    assert failed.href == f"/dev/records/deployments/dev/{back.id}.json"
+    assert "asked for at once by kim" in [one.text for one in went_back.links]
 
 
 def test_the_traffic_of_the_last_minute(here: Place, reader: OfEnvironment) -> None:

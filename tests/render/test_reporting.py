@@ -9,6 +9,7 @@ from bot.domain.origin import Origin
 from bot.domain.report import deliveries, numbers
 from bot.operations.report import OfEnvironment, OfModel, Report
 from bot.render import reporting
+from bot.render.deliveries import lasting
 from tests.domain.lives import BEGAN, Life
 
 PAGE = Path(__file__).parents[2] / "docs/report.md"
@@ -72,7 +73,7 @@ def test_what_is_not_known_is_said_and_never_zero() -> None:
 
 
 def test_times_read_well() -> None:
-    assert [reporting.lasting(one) for one in (41, 5_400, 47 * 3_600, 2.26 * 86_400)] == [
+    assert [lasting(one) for one in (41, 5_400, 47 * 3_600, 2.26 * 86_400)] == [
         "41 s",
         "1.5 h",
         "47.0 h",
