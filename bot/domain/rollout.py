@@ -6,8 +6,8 @@ The routes say what users get, the records how it came so, and the gateways what
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
@@ -59,7 +59,8 @@ class Rules(Protocol):
 class Baking:
     """One step of a rollout, while it is watched.
 
-    ``id`` is the rollout's: that of the record of its first step. ``since`` is when users got this step.
+    ``id`` is the rollout's: that of the record of its first step. ``since`` is when users got this step. If
+    ``is_under_way``, the routes name this step and no record does yet: a deployment is making it, or was cut off.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Baking:
     steps: tuple[int, ...] = (WHOLE,)
     judged: str = ""
     """The digest that is judged: the bundle's, where it is a part of one."""
+    is_under_way: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -125,15 +127,18 @@ def baking_in(records: Sequence[DeploymentRecord], table: RouteTable, slot: Slot
     canary, rollout = table.route(slot.model).canary, last.rollout
     if not serves(canary.target if canary else table.target(slot), last.after):
         return None
+    percent = canary.percent if canary else WHOLE
     return Baking(
         rollout.id if rollout else last.id,
         slot,
         last.after,
         last.before,
         since=last.finished_at,
-        percent=canary.percent if canary else WHOLE,
+        percent=percent,
         steps=rollout.steps if rollout else (WHOLE,),
         judged=digest_of(last.bundle) or last.after.digest,
+        # Users have it since a moment that no record knows yet: the time of the step before is not its own.
+        is_under_way=percent != (rollout.percent if rollout else WHOLE),
     )
 
 
@@ -146,14 +151,20 @@ def _is_same(one: Entry | None, other: Entry | None) -> bool:
 
 @dataclass(frozen=True)
 class Pair:
-    """What both versions did; the old one in the same time where it is ``beside``, else in its last hour."""
+    """What both versions did; the old one in the same time where it is ``beside``, else in its last hour.
+
+    ``began`` is when the last of the gateway's processes began to count.
+    """
 
     new: Counted
     old: Counted | None = None
     beside: Beside = "unknown"
+    began: datetime | None = field(default=None, compare=False)
 
     def after(self, earlier: Pair) -> Pair | None:
         """Return what happened since then; None where nobody can say: the numbers began anew in between."""
+        if self.began != earlier.began:
+            return None  # they may have passed the earlier ones since, and their difference would be nothing's
         new = _less(self.new, earlier.new)
         if self.beside != "beside" or self.old is None:
             return replace(self, new=new) if new is not None else None
@@ -171,8 +182,8 @@ def pair_of(period: Period | None, step: Baking) -> Pair | None:
     if new is None or new.digest != step.new.digest or new.version != step.new.version:
         return None
     if old is None or old.digest == new.digest:
-        return Pair(new)
-    return Pair(new, old, "before" if beside == "before" else "beside")
+        return Pair(new, began=period.began_last)
+    return Pair(new, old, "before" if beside == "before" else "beside", period.began_last)
 
 
 def together(pairs: Iterable[Pair]) -> Pair | None:
@@ -243,10 +254,14 @@ class Table(BaseModel):
 
 @dataclass(frozen=True)
 class Breach:
-    """It surely does what it must not. ``only_told`` says why it is not put back, where it is not."""
+    """It surely does what it must not. ``only_told`` says why it is not put back, where it is not.
+
+    ``is_open``: it may still be put back, when more is known. Until then ``watch`` tells it once and looks on.
+    """
 
     table: Table
     only_told: str = ""
+    is_open: bool = False
 
 
 @dataclass(frozen=True)
@@ -274,7 +289,15 @@ class Baked:
     table: Table
 
 
-Verdict = Breach | Waits | Next | Baked
+@dataclass(frozen=True)
+class UnderWay:
+    """The routes name this step, and no record does: a deployment makes it, or was cut off and is to be finished."""
+
+    percent: int
+    table: Table | None = None
+
+
+Verdict = Breach | Waits | Next | Baked | UnderWay
 
 
 @dataclass(frozen=True)
@@ -302,32 +325,47 @@ def look(step: Baking, seen: Seen, rules: Rules, now: datetime) -> Verdict:
     """Say what is due."""
     minutes = max((now - step.since).total_seconds() / 60, 0.0)
     if seen.pair is None:
-        return Waits(0, minutes, seen.missing)
+        return UnderWay(step.percent) if step.is_under_way else Waits(0, minutes, seen.missing)
     requests = seen.pair.new.requests
     table = table_of(step, seen.pair, seen.bounds, rules)
+    is_time = minutes >= rules.minutes and not step.is_under_way
     if requests >= rules.min_requests:
-        if (breach := _breach(step, seen, rules)) is not None:
+        if (breach := _breach(step, seen, rules) or _unclear(step, seen, rules, is_time=is_time)) is not None:
             return breach
-        if minutes >= rules.minutes and not seen.missing:
+        if is_time and not seen.missing:
             percent = step.next_percent
             return Baked(table) if percent is None else Next(percent, table)
-    return Waits(requests, minutes, seen.missing, table)
+    return UnderWay(step.percent, table) if step.is_under_way else Waits(requests, minutes, seen.missing, table)
 
 
 def _breach(step: Baking, seen: Seen, rules: Rules) -> Breach | None:
-    assert seen.pair is not None  # noqa: S101 - it is asked only where something was counted
-    for number, pair in enumerate((seen.pair, *seen.later)):
-        alpha = level_of(periods=step.periods, starts=step.starts, is_first=number == 0)
-        signals = _breached(pair, seen.bounds, rules, alpha)
-        old = pair.old
-        if signals:
+    for pair, alpha in _sequences(step, seen):
+        if signals := _breached(pair, seen.bounds, rules, alpha):
             only_told = "" if rules.on_breach == "put back" else "the settings say so (on_breach: tell)"
             return Breach(table_of(step, pair, seen.bounds, rules, signals), only_told)
-        is_known = old is not None and old.requests >= rules.min_requests
-        if not is_known and is_above(_failures(pair.new), rules.max_error_rate, alpha):
-            why = f"too little is known of what {step.old.version} did" if step.old else "nothing was before it"
-            return Breach(table_of(step, pair, seen.bounds, rules, ("failed",)), why)
     return None
+
+
+def _unclear(step: Baking, seen: Seen, rules: Rules, *, is_time: bool) -> Breach | None:
+    """Return what surely fails too often, where nobody can say that it does so more often than the old one."""
+    for pair, alpha in _sequences(step, seen):
+        old = pair.old
+        if old is not None and old.requests >= rules.min_requests:
+            continue
+        if pair.beside == "beside" and step.old is not None and not is_time:
+            continue  # the old one answers, too: soon enough is known of it
+        if is_above(_failures(pair.new), rules.max_error_rate, alpha):
+            why = f"too little is known of what {step.old.version} did" if step.old else "nothing was before it"
+            # Where few requests were made before, more of the new ones may still make it sure.
+            return Breach(table_of(step, pair, seen.bounds, rules, ("failed",)), why, is_open=step.old is not None)
+    return None
+
+
+def _sequences(step: Baking, seen: Seen) -> Iterator[tuple[Pair, float]]:
+    """Yield each sequence of counts, the one from the beginning first, with the level that it has."""
+    pairs = () if seen.pair is None else (seen.pair, *seen.later)
+    for number, pair in enumerate(pairs):
+        yield pair, level_of(periods=step.periods, starts=step.starts, is_first=number == 0)
 
 
 def _breached(pair: Pair, bounds: Sequence[float], rules: Rules, alpha: float) -> tuple[Signal, ...]:

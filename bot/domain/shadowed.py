@@ -19,8 +19,8 @@ from bot.domain.traffic import BOUNDS
 MOVED_ENDS = tuple(float(f"{digit}e{power}") for power in range(-6, 6) for digit in (1, 2, 5))
 """Ends of the cells in which rows are counted by how far their numbers moved; the last cell has no end."""
 WHY_LEFT_OUT = {
-    "large": "an answer is larger than the gateway compares",
-    "no room": "the budget for copies had no room for the live answer",
+    "large": "the live answer is larger than the gateway compares",
+    "no room": "the budget for copies had no room for one of the answers",
     "busy": "comparing had taken its share of the processor's time",
     "encoded": "the live answer is compressed in a way that Triton does not have",
     "classification": "the request asks for the text of a classification",

@@ -107,12 +107,14 @@ class Period:
 
     ``since`` is the earliest time from which its numbers count. ``versions`` has the one that is live, and the one
     that gets a share beside it. ``before`` is what answered as live until then, in its last hour; None where nothing
-    did, or where nobody knows.
+    did, or where nobody knows. ``latest`` is when the last of its processes began to count: if that is another time
+    than before, one of them began anew, and what it had counted is gone.
     """
 
     since: datetime
     versions: tuple[Counted, ...]
     before: Counted | None = None
+    latest: datetime | None = field(default=None, compare=False)
 
     @property
     def live(self) -> Counted | None:
@@ -138,12 +140,19 @@ class Period:
             before = before.plus(other.before)
         pairs = zip(self.versions, other.versions, strict=True)
         versions = tuple(mine.plus(theirs) for mine, theirs in pairs)
-        return Period(min(self.since, other.since), versions, before or other.before)
+        latest = max(self.began_last, other.began_last)
+        return Period(min(self.since, other.since), versions, before or other.before, latest)
+
+    @property
+    def began_last(self) -> datetime:
+        """When the last of its processes began to count."""
+        return self.latest or self.since
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``GET /routes`` shows."""
         return {
-            "since": self.since.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "since": _as_text(self.since),
+            "latest": _as_text(self.began_last),
             "versions": [one.to_json() for one in self.versions],
             "before": self.before.to_json() if self.before else None,
         }
@@ -152,16 +161,14 @@ class Period:
     def from_json(cls, document: object, *, cells: int) -> Period:
         """Read the numbers of one model; raise ValueError where they are none."""
         match document:
-            case {"since": str(text), "versions": list(listed), "before": before}:
-                since = datetime.fromisoformat(text)
+            case {"since": str(text), "versions": list(listed), "before": before, **others}:
+                since, latest = _as_time(text), _as_time(others.get("latest", text))
             case _:
                 raise ValueError(f"not the numbers of a model: {document!r:.80}")
-        if since.tzinfo is None:
-            raise ValueError(f"{text} has no time zone")
         versions = tuple(Counted.from_json(one, cells=cells) for one in listed)
         if len({one.lane for one in versions}) != len(versions):
             raise ValueError("two versions in one lane")
-        return cls(since, versions, None if before is None else Counted.from_json(before, cells=cells))
+        return cls(since, versions, None if before is None else Counted.from_json(before, cells=cells), latest)
 
 
 @dataclass(frozen=True)
@@ -236,6 +243,17 @@ def _without_times(traffic: Traffic) -> Traffic:
         for model, period in traffic.models.items()
     }
     return Traffic(traffic.generation, models, ())
+
+
+def _as_text(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _as_time(text: object) -> datetime:
+    at = datetime.fromisoformat(str(text))
+    if at.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return at
 
 
 def _count(value: object) -> int:

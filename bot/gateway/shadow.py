@@ -35,6 +35,8 @@ _EVERY_SECONDS = 0.05
 _AT_LEAST_USED = 0.05
 """Of one processor: a process that uses less may compare as if it used so much."""
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_TIMES_AS_LARGE = 2
+"""A shadow's answer to be compared may be so many times as large as a live one: JSON has numbers of many lengths."""
 _CLASSIFICATION = b'"classification"'
 """Such a request is answered with texts such as ``0.93:1``: there another score is not another decision."""
 
@@ -203,8 +205,14 @@ class Shadows:
             try:
                 async with asyncio.timeout(self._settings.timeout_seconds):
                     reply = await self._tritons.send(counts.target, request)
-            except (ExchangeFailed, Full, TimeoutError) as error:
+            except (ExchangeFailed, TimeoutError) as error:
                 _count_failure(counts, pair, unreached=isinstance(error, NotSent))
+                return
+            except Full:  # the shadow may answer well: it is the gateway that has no room
+                counts.sent -= 1
+                counts.dropped += 1
+                if pair is not None and live is not None:
+                    pair.leave_out("no room")
                 return
             if reply.status != 200:
                 _count_failure(counts, pair, unreached=lacks_the_version(reply))
@@ -221,10 +229,9 @@ class Shadows:
         """Compare both answers and count how they differ."""
         started, max_bytes = time.perf_counter(), self._settings.max_compared_bytes
         try:
-            difference = compare(_answer(live, max_bytes), _answer(reply, max_bytes))
-            if difference.flipped and _CLASSIFICATION in body:
+            if _CLASSIFICATION in body:  # whatever is answered: else the equal ones alone would count
                 raise LeftOut("classification")
-            pair.add(difference)
+            pair.add(compare(_answer(live, max_bytes), _answer_of_shadow(reply, max_bytes)))
         except LeftOut as left_out:
             pair.leave_out(str(left_out))
         except Exception:  # whatever a shadow answers, the next copy is compared, too
@@ -253,6 +260,18 @@ def _answer(reply: Reply, max_bytes: int) -> Answer:
     if len(body) > max_bytes:
         raise LeftOut("large")
     return Answer(body, length)
+
+
+def _answer_of_shadow(reply: Reply, max_bytes: int) -> Answer:
+    """Return a shadow's reply as it was before it was compressed, for a live answer of at most ``max_bytes``.
+
+    One that is much larger, or not legible, is empty, so that it flips whole. If it was left out, a shadow that
+    answers otherwise would seem to answer alike.
+    """
+    try:
+        return _answer(reply, _TIMES_AS_LARGE * max_bytes)
+    except LeftOut:
+        return Answer(b"")
 
 
 def _count_failure(counts: Copies, pair: Compared | None, *, unreached: bool) -> None:

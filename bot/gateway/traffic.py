@@ -23,6 +23,8 @@ CLIENT_LEFT = 499
 """The code of a request whose client left before the answer. It is neither failed nor refused."""
 MINUTE_SECONDS = 60.0
 MINUTES = 60
+MOST_LEFT = 20
+"""Counters of one model that are kept beside those that count now."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ class Running:
     begun: tuple[tuple[Counter, _Mark], ...]
     before: Counted | None = None
     left: tuple[Counter, ...] = ()
-    """Those that left when this began; their last requests may still be under way."""
+    """Those that left when this began, as their last requests may still be under way. And those of before whose
+    version is still asked, in another lane or under another name: histograms have no lane, and would fall."""
 
     @property
     def counters(self) -> tuple[Counter, ...]:
@@ -175,5 +178,9 @@ def following(running: Running | None, asked: Sequence[tuple[Target, TrafficLane
         since=now,
         begun=tuple((counter, counter.mark()) for counter in counters),
         before=known[0].last_hour() if known else None,
-        left=tuple(one for one in known if one not in counters),
+        left=tuple(
+            one
+            for one in there
+            if one not in counters and (one in known or any(one.target.version == to.version for to, _ in asked))
+        )[:MOST_LEFT],
     )

@@ -12,23 +12,26 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from bot.domain.earned import Verdict, judge, side_by_side
+from bot.domain.plan import serves
 from bot.domain.proposal import Edit
 from bot.domain.release import Lane, Slot
 from bot.domain.scope import revert_branch
 from bot.errors import PromobotError, Refused
 from bot.operations import Say
+from bot.operations.counts import count
 from bot.operations.propose import propose
-from bot.operations.proposing import Asking, Draft, put_proposal
+from bot.operations.proposing import Asking, Draft, put_proposal, read_desired
 from bot.operations.shadow import Listening, brought_by, listening
 from bot.records.ledger import ShadowNote
 from bot.render import shadow as words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bot.domain.gate import ShadowRule
     from bot.domain.record import DeploymentRecord
     from bot.domain.routes import RouteTable
+    from bot.operations.counts import Counted
     from bot.platform import Platform
 
 State = Literal["listens", "proposed", "taken out", "waits"]
@@ -87,11 +90,13 @@ def earned(
     tries: Tries,
     *,
     say: Say,
+    counted: Callable[[], Counted] | None = None,
     now: datetime | None = None,
 ) -> tuple[Earned, ...]:
     """Look at each shadow that has a rule, and propose what is due; nobody is asked where there is none.
 
-    ``table`` are the routes, and ``records`` all deployments, oldest first.
+    ``table`` are the routes, and ``records`` all deployments, oldest first. ``counted`` asks the gateways, where
+    somebody else asks them, too.
     """
     now = now or datetime.now(UTC)
     shadows = _shadows(platform, table, records)
@@ -99,7 +104,7 @@ def earned(
         return ()
     routes = {shadow.model: table.route(shadow.model) for shadow in shadows}
     limit = platform.settings.concurrency.servers
-    found = listening(platform.serving(reads_only=True), routes, limit=limit)
+    found = listening(counted() if counted else count(platform.serving(reads_only=True), limit=limit), routes)
     return tuple(_settled(platform, one, found[one.model], tries, now, say) for one in shadows)
 
 
@@ -183,6 +188,11 @@ def _proposed(platform: Platform, seen: Earned, found: Listening, say: Say) -> E
 def _out(platform: Platform, seen: Earned, found: Listening, say: Say) -> Earned:
     """Propose to take it out."""
     environment, compared = platform.environment, found.compared
+    repository = platform.repository()
+    asked = read_desired(repository, environment, repository.head()).shadow.get(seen.model)
+    if not serves(found.target, asked):
+        # Main has moved on: what it asks for now has just begun to listen, or is about to.
+        return Earned(seen.model, seen.version, "taken out", "main asks for it no more", seen.verdict)
     beside = side_by_side(compared) if compared else None
     draft = Draft(
         branch=revert_branch(Slot(environment, seen.model, Lane.SHADOW)),
@@ -190,9 +200,9 @@ def _out(platform: Platform, seen: Earned, found: Listening, say: Say) -> Earned
         title=words.taken_out_title(seen.model, seen.version, environment),
         body=words.taken_out_body(seen.model, environment, beside, seen.verdict),
     )
-    done = put_proposal(platform.repository(), platform.github, platform.ledger, draft, say=say)
+    done = put_proposal(repository, platform.github, platform.ledger, draft, say=say)
     if done is None:
-        return Earned(seen.model, seen.version, "taken out", "main has taken it out already", seen.verdict)
+        return Earned(seen.model, seen.version, "taken out", "main asks for it no more", seen.verdict)
     pull = done.pull_request
     said = f"{seen.said}; #{pull.number} takes it out: {pull.url}"
     return Earned(seen.model, seen.version, "taken out", said, seen.verdict, pull.number)

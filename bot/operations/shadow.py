@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from bot.concurrency import gather
 from bot.domain.desired import Entry
 from bot.domain.earned import SideBySide, Verdict, judge, side_by_side
 from bot.domain.gate import ShadowRule
@@ -15,8 +14,8 @@ from bot.domain.release import Lane, Slot
 from bot.domain.routes import Route, Target
 from bot.domain.shadowed import Compared, Copies, copies_of
 from bot.errors import PromobotError, Refused
-from bot.platform import Platform, Serving
-from bot.systems.gateway import Gateway
+from bot.operations.counts import Counted, count
+from bot.platform import Platform
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,8 @@ def shadow(platform: Platform, model: str) -> ShadowReport:
             state="Nothing was changed.",
             next_step=f"`promobot propose {model} VERSION --env {platform.environment} --as shadow` proposes one.",
         )
-    found = listening(systems, {model: route}, limit=platform.settings.concurrency.servers)[model]
+    counted_by = count(systems, limit=platform.settings.concurrency.servers)
+    found = listening(counted_by, {model: route})[model]
     slot = Slot(platform.environment, model, Lane.SHADOW)
     brought = brought_by(platform.ledger.deployments(), slot, found.target)
     since = brought.finished_at if brought else None
@@ -92,15 +92,10 @@ def shadow(platform: Platform, model: str) -> ShadowReport:
     )
 
 
-def listening(systems: Serving, routes: dict[str, Route], *, limit: int) -> dict[str, Listening]:
+def listening(counted: Counted, routes: dict[str, Route]) -> dict[str, Listening]:
     """Return what all gateways counted of the shadows of these routes, by model."""
-    said: list[dict[str, Copies]] = []
-    silent: dict[str, str] = {}
-    for gateway, counts in gather(systems.gateways, Gateway.shadows, limit=limit):
-        if isinstance(counts, PromobotError):
-            silent[gateway.name] = str(counts)
-        else:
-            said.append(counts)
+    said = [counts.shadows for counts in counted.values() if not isinstance(counts, PromobotError)]
+    silent = {name: str(error) for name, error in counted.items() if isinstance(error, PromobotError)}
     found = {}
     for model, route in routes.items():
         if route.shadow is not None:

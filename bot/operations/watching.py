@@ -14,13 +14,14 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from bot.concurrency import gather
+from bot.concurrency import lazy
 from bot.domain.bundled import entries_of
 from bot.domain.plan import aimed_at, serves
 from bot.domain.policy import Decided
@@ -37,6 +38,7 @@ from bot.domain.rollout import (
     Rules,
     Seen,
     Table,
+    UnderWay,
     Verdict,
     Waits,
     baking_in,
@@ -46,15 +48,17 @@ from bot.domain.rollout import (
     together,
 )
 from bot.domain.way_back import choose, choose_bundle
-from bot.errors import LeaseLost, OutsideError, PromobotError
+from bot.errors import LeaseLost, OutsideError, PromobotError, Refused
 from bot.exit_codes import ExitCode
 from bot.operations import Say
+from bot.operations.counts import Counted, count
 from bot.operations.earned import Earned, Tries, earned
 from bot.operations.opening import Openings, deploy_what_waited
 from bot.operations.path import Doors, carry
 from bot.operations.path import Memory as OfPath
 from bot.records.ledger import Ledger, RolloutNote
 from bot.render import rollout as words
+from bot.settings import Bake
 
 if TYPE_CHECKING:
     from bot.domain.bundle import Bundle
@@ -63,7 +67,6 @@ if TYPE_CHECKING:
     from bot.domain.traffic import Traffic
     from bot.platform import Platform
     from bot.settings import Environment
-    from bot.systems.gateway import Gateway
 
 log = logging.getLogger("bot.watch")
 
@@ -79,6 +82,8 @@ waits      something is due and could not be done now; the next look tries again
 """
 _AGAIN_SECONDS = (5.0, 10.0, 20.0, 40.0, 60.0)
 """Pauses after one failure, two, and so on, before the same is tried again."""
+_HELD = timedelta(minutes=5)
+"""Pause before a step that is held is tried again."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,16 @@ class Monitored(Protocol):
         """Note all deployment records, oldest first."""
 
 
+@dataclass(frozen=True)
+class PutOff:
+    """Something is due and was tried so often; it is not tried again ``until`` then, and stands so."""
+
+    tries: int
+    until: datetime
+    state: State
+    said: str
+
+
 @dataclass
 class Memory:
     """What one watch keeps between its looks. Who loses it looks at less, and does nothing else."""
@@ -168,13 +183,15 @@ class Memory:
     """The rollouts of which nothing more is due."""
     starts: dict[str, dict[int, Mapping[str, Pair]]] = field(default_factory=dict)
     """What each gateway had counted when a later sequence began, by rollout and step."""
+    told: set[str] = field(default_factory=set)
+    """The rollouts of which people know that they fail, and nobody knows whether the old version did."""
     claimed: set[str] = field(default_factory=set)
     """The breaches that this watch was the first to note."""
     shadows: Tries = field(default_factory=Tries)
     openings: Openings = field(default_factory=Openings)
     path: OfPath = field(default_factory=OfPath)
-    failed: dict[str, tuple[int, datetime]] = field(default_factory=dict)
-    """The number of failures of what is due, by rollout, and the time of the last."""
+    put_off: dict[str, PutOff] = field(default_factory=dict)
+    """The steps and breaches that could not be carried out, by rollout and step."""
 
 
 def watch_until_ended(
@@ -245,13 +262,13 @@ def watch(
     """
     now = now or datetime.now(UTC)
     table = platform.share.routes.read(platform.environment)
-    after = memory.records[-1].id if memory.records else ""
-    memory.records += platform.ledger.deployments(after=after)
+    memory.records = _with_new_ones(platform.ledger, memory.records)
     found = rollouts(platform.settings, table, memory.records)
     due = [(one, rules) for one, rules in found if one.id not in memory.over and not _is_over(platform, one, memory)]
-    counted = count(platform) if due else CountedBy({})
+    ask = lazy(partial(_ask_gateways, platform))
+    counted = CountedBy.of(ask()) if due else CountedBy({})
     looked = [_watched(platform, one, rules, counted, memory, now, put_back, say) for one, rules in due]
-    shadows = earned(platform, table, memory.records, memory.shadows, say=say, now=now)
+    shadows = earned(platform, table, memory.records, memory.shadows, say=say, counted=ask, now=now)
     decided = deploy_what_waited(platform, memory.openings, say=say, now=now)
     if doors is not None:
         decided += carry(platform, doors, memory.records, memory.path, say=say, now=now)
@@ -266,14 +283,21 @@ def _has_rules(settings: Environment) -> bool:
     return rollouts or any(gate.shadow is not None for gate in settings.gates.values())
 
 
+def _with_new_ones(ledger: Ledger, records: Sequence[DeploymentRecord]) -> list[DeploymentRecord]:
+    """Return these records and those that were written since, by their ids; such a record need not be the last."""
+    there = [*records, *ledger.deployments(but={record.id for record in records})]
+    return sorted(there, key=lambda record: f"{record.id}.json")
+
+
 def rollouts(settings: Environment, table: RouteTable, records: list[DeploymentRecord]) -> list[tuple[Baking, Rules]]:
     """Return what is being rolled out, or was and is not known to be baked, with the rules of its bake.
 
-    Of a bundle it is the part that users ask.
+    Of a bundle it is the part that users ask. A canary is watched also where the settings no longer ask for it: some
+    users have it, and it must not stay for ever.
     """
     found: list[tuple[Baking, Rules]] = []
     for model, route in sorted(table.models.items()):
-        rules = settings.rollout_of(model).watched
+        rules = settings.rollout_of(model).watched or (Bake() if route.canary else None)
         if rules is None or route.live is None or settings.parts_with(model)[-1] != model:
             continue
         slot = Slot(settings.environment, model, Lane.LIVE)
@@ -285,7 +309,7 @@ def rollouts(settings: Environment, table: RouteTable, records: list[DeploymentR
 def bakes(platform: Platform, table: RouteTable, now: datetime) -> tuple[Bakes, ...]:
     """Return what bakes, and change nothing; raise where records cannot be read."""
     memory = Memory(records=platform.ledger.deployments())
-    return standing(platform, table, memory, lambda: count(platform), now)
+    return standing(platform, table, memory, lambda: CountedBy.of(_ask_gateways(platform)), now)
 
 
 def standing(
@@ -323,6 +347,11 @@ class CountedBy:
 
     gateways: Mapping[str, Traffic | None]
 
+    @classmethod
+    def of(cls, counted: Counted) -> CountedBy:
+        """Return it of what the gateways said."""
+        return cls({n: None if isinstance(said, PromobotError) else said.traffic for n, said in counted.items()})
+
     @property
     def bounds(self) -> tuple[float, ...]:
         """The ends of the histogram's cells; none where gateways do not agree on them."""
@@ -344,15 +373,8 @@ class CountedBy:
         return tuple(sorted(name for name in self.gateways if name not in pairs))
 
 
-def count(platform: Platform) -> CountedBy:
-    """Ask every gateway what it counted."""
-    systems = platform.serving(reads_only=True)
-
-    def ask(gateway: Gateway) -> Traffic | None:
-        return gateway.traffic()
-
-    heard = gather(systems.gateways, ask, limit=platform.settings.concurrency.servers)
-    return CountedBy({gateway.name: None if isinstance(said, PromobotError) else said for gateway, said in heard})
+def _ask_gateways(platform: Platform) -> Counted:
+    return count(platform.serving(reads_only=True), limit=platform.settings.concurrency.servers)
 
 
 def seen_of(step: Baking, rules: Rules, counted: CountedBy, memory: Memory, now: datetime) -> Seen:
@@ -412,45 +434,60 @@ def _carried_out(
     """Do what is due; return how it stands, and what to say of it."""
     if isinstance(verdict, Waits):
         return "bakes", words.baking(verdict, rules)
-    if not _is_time(memory, step.id, now):
-        return "waits", "what is due has failed, and is tried again soon"
+    # A step that cannot be made keeps nobody from putting back what breaches its rules in the meantime.
+    what = f"{step.id}/{step.step}/{'breach' if isinstance(verdict, Breach) else 'step'}"
+    if (put_off := memory.put_off.get(what)) is not None and now < put_off.until:
+        return put_off.state, put_off.said
+    state: State
     try:
         match verdict:
             case Baked():
                 _note(platform.ledger, step, "baked", verdict.table, now)
                 memory.over.add(step.id)
-                return "baked", "baked"
+                state, said = "baked", "baked"
+            case Next() if (shut := platform.settings.closed(now)) is not None:
+                state = "held"
+                said = f"{step.percent} % is baked; {shut.said}, and the next step waits for that"
             case Next():
-                return _go_on(platform, step, verdict, now, say)
+                _note(platform.ledger, step, step.step, verdict.table, now)
+                state, said = _go_on(platform, step, verdict.percent, say)
+            case UnderWay():
+                state, said = _go_on(platform, step, verdict.percent, say)
             case Breach():
-                return _break_off(platform, step, verdict, memory, now, put_back, say)
+                state, said = _break_off(platform, step, verdict, memory, now, put_back, say)
+    except _StepHeld as held:
+        # To look whether it is over takes a whole deployment.
+        state, said = "waits", str(held)
+        memory.put_off[what] = PutOff(1, now + _HELD, state, said)
     except (PromobotError, LeaseLost) as error:
-        tries, _ = memory.failed.get(step.id, (0, now))
-        memory.failed[step.id] = tries + 1, now
-        return "waits", f"what is due could not be done, and is tried again: {error}"
+        state, said = "waits", f"what is due could not be done, and is tried again: {error}"
+        tries = put_off.tries if put_off else 0
+        pause = timedelta(seconds=_AGAIN_SECONDS[min(tries, len(_AGAIN_SECONDS) - 1)])
+        memory.put_off[what] = PutOff(tries + 1, now + pause, state, said)
+    return state, said
 
 
-def _go_on(platform: Platform, step: Baking, due: Next, now: datetime, say: Say) -> tuple[State, str]:
-    """Give more users the new version, by a deployment of the same change."""
+class _StepHeld(Refused):
+    """The next step is held as any change is."""
+
+
+def _go_on(platform: Platform, step: Baking, percent: int, say: Say) -> tuple[State, str]:
+    """Give more users the new version, by a deployment of the same change; or finish that deployment."""
     from bot.operations.rollout import advance
 
-    if (shut := platform.settings.closed(now)) is not None:
-        return "held", f"{step.percent} % is baked; {shut.said}, and the next step waits for that"
-    _note(platform.ledger, step, step.step, due.table, now)
-    done = advance(platform, step.slot.model, due.percent, rollout=step.id, say=say)
+    done = advance(platform, step.slot.model, percent, rollout=step.id, say=say)
     own = [record for record in done.records if record.slot == step.slot]
     if not own:
-        return "bakes", "this step is baked; another run makes the next one"
-    if own[-1].is_well:
-        return "next step", f"{step.percent} % is baked, {due.percent} % of requests get it now"
-    return "waits", f"the step to {due.percent} % did not go well, and is tried again: {own[-1].problem}"
-
-
-def _is_time(memory: Memory, rollout: str, now: datetime) -> bool:
-    if rollout not in memory.failed:
-        return True
-    tries, last = memory.failed[rollout]
-    return now - last >= timedelta(seconds=_AGAIN_SECONDS[min(tries, len(_AGAIN_SECONDS)) - 1])
+        for held in done.held:
+            if held.slot == step.slot:
+                why = f"the step to {percent} % is held: {held.hold.why}; {held.hold.next_step}"
+                raise _StepHeld(why)
+        return "bakes", f"another run makes the step to {percent} %"
+    if not own[-1].is_well:
+        raise Refused(f"the step to {percent} % did not go well: {own[-1].problem}")
+    if step.is_under_way:
+        return "next step", f"the step to {percent} % was cut off, and is finished"
+    return "next step", f"{step.percent} % is baked, {percent} % of requests get it now"
 
 
 def _break_off(
@@ -460,16 +497,25 @@ def _break_off(
     if not breach.only_told and target is None:
         breach = replace(breach, only_told="no version was verified here to which it could go back")
     if breach.only_told or target is None:
-        _tell(platform, step, breach)
-        # Noted once Slack has it: until then each look tries to tell it, and Slack shows it once.
-        _note(platform.ledger, step, "breach", breach.table, now, only_told=breach.only_told)
-        memory.over.add(step.id)
-        return "told", words.told(step, breach)
+        return _told(platform, step, breach, memory, now)
     if _note(platform.ledger, step, "breach", breach.table, now):
         memory.claimed.add(step.id)
     elif step.id not in memory.claimed and not _is_mine_to_do(platform, step):
         return "put back", "another watch has put it back"
     return _put_back(platform, step, breach, target, put_back, say)
+
+
+def _told(platform: Platform, step: Baking, breach: Breach, memory: Memory, now: datetime) -> tuple[State, str]:
+    """Tell it once, and go on looking at a breach that may still be put back."""
+    note = "unclear" if breach.is_open else "breach"
+    if breach.is_open and (step.id in memory.told or note in platform.ledger.rollout_notes(step.id)):
+        memory.told.add(step.id)
+        return "bakes", f"Slack has the breach, and watch goes on looking: {breach.only_told}"
+    _tell(platform, step, breach)
+    # Noted once Slack has it: until then each look tries to tell it, and Slack shows it once.
+    _note(platform.ledger, step, note, breach.table, now, only_told=breach.only_told)
+    (memory.told if breach.is_open else memory.over).add(step.id)
+    return "told", words.told(step, breach)
 
 
 def _way_back(platform: Platform, step: Baking, memory: Memory) -> int | None:
@@ -499,7 +545,12 @@ def _is_mine_to_do(platform: Platform, step: Baking) -> bool:
     It has the lease while it goes back, and a process that is gone has none.
     """
     with platform.serving().share.lease(wait_seconds=platform.settings.deadlines.turn_seconds):
-        table = platform.share.routes.read(platform.environment)
+        return _is_routed(platform, step)
+
+
+def _is_routed(platform: Platform, step: Baking) -> bool:
+    """Whether any users get the new version by the routes."""
+    table = platform.share.routes.read(platform.environment)
     return serves(aimed_at(table.route(step.slot.model), step.slot.lane), step.new)
 
 
@@ -522,6 +573,8 @@ def _put_back(
     except PromobotError as error:
         _tell(platform, step, breach, problem=str(error))
         raise
+    if _is_routed(platform, step):
+        raise Refused(f"the rollback did not bring users back: {done}")
     return "put back", f"put back, because {words.why(breach.table)}\n{done}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal, Protocol, TypeVar
@@ -99,7 +99,7 @@ class RolloutNote(BaseModel):
 
     format: Literal[1] = 1
     rollout: str = Field(description="id of the record of its first step")
-    what: str = Field(description="breach, baked, or a step of several that is baked, as in step-010")
+    what: str = Field(description="breach, unclear, baked, or a step of several that is baked, as in step-010")
     at: datetime
     by: str = Field(description="which watch decided it: host and process")
     table: Table | None = Field(default=None, description="what both versions did")
@@ -173,15 +173,19 @@ class Ledger:
         """Return the id of the newest deployment record; an empty string where there is none."""
         return max((_id_of(key) for key in self._store.keys(f"deployments/{self.environment}")), default="")
 
-    def deployments(self, *, after: str = "", newest: int | None = None) -> list[DeploymentRecord]:
+    def deployments(
+        self, *, after: str = "", newest: int | None = None, but: Collection[str] = ()
+    ) -> list[DeploymentRecord]:
         """Return all deployment records, oldest first; those confirmed later read as succeeded.
 
-        ``after`` is an id: only what is newer is read. ``newest``: no more than so many, the newest ones.
+        ``after`` is an id: only what is newer is read. ``newest``: no more than so many, the newest ones. ``but``
+        these ids, which are known: a record may be written after one with a greater id, by the same run, or by one
+        that finishes what was cut off.
         """
         confirmed = {key.rpartition("/")[2] for key in self._store.keys(f"confirmations/{self.environment}")}
         found = []
         folder = f"deployments/{self.environment}"
-        for key, record in self._read_all(folder, DeploymentRecord, after=after, newest=newest).items():
+        for key, record in self._read_all(folder, DeploymentRecord, after=after, newest=newest, but=but).items():
             if record.outcome in ("unconfirmed", "rolling out") and key.rpartition("/")[2] in confirmed:
                 criteria = tuple(
                     c.model_copy(update={"holds": True, "proof": "delivered later"}) if not c.holds else c
@@ -444,10 +448,16 @@ class Ledger:
         self._store.put(f"quarantine/{self.environment}/{name}.json", _text(event))
 
     def _read_all(
-        self, folder: str, model: type[Model], *, after: str = "", newest: int | None = None
+        self,
+        folder: str,
+        model: type[Model],
+        *,
+        after: str = "",
+        newest: int | None = None,
+        but: Collection[str] = (),
     ) -> dict[str, Model]:
         """Return all objects of a folder by key, in the order of the keys; of ids, those that are greater."""
-        keys = [key for key in self._store.keys(folder) if _id_of(key) > after]
+        keys = [key for key in self._store.keys(folder) if (name := _id_of(key)) > after and name not in but]
         keys = keys if newest is None else keys[-newest:]
         texts = self._store.get_all(keys)
         # One that is listed and gone is an error: it may be what is in quarantine.

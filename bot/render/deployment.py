@@ -214,7 +214,8 @@ def verdict(record: DeploymentRecord) -> str:
         case "rolling out":
             share = f"{record.rollout.percent} %" if record.rollout else "some"
             rest = f", {before} the others" if record.before else ""
-            return f"{record.model} {version} answers {share} of requests in {record.environment}{rest}."
+            again = f"; it was published again: {record.reason}" if record.reason else ""
+            return f"{record.model} {version} answers {share} of requests in {record.environment}{rest}{again}."
         case "incomplete":
             if record.after is None or record.section == "shadow":
                 return f"{describe(change)}: so it is wherever gateways answer; deploy again when all do."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bot.domain.message import Message
-from bot.domain.rollout import Baking, Breach, Compared, Rules, Table, Verdict, Waits
+from bot.domain.rollout import Baking, Breach, Compared, Rules, Table, UnderWay, Verdict, Waits
 from bot.render.markdown import table as as_markdown
 from bot.render.mrkdwn import escape
 
@@ -43,6 +43,8 @@ def standing(verdict: Verdict, rules: Rules, environment: str) -> str:
             return baking(verdict, rules)
         case Breach():
             return f"breaks the rules of its bake: {why(verdict.table)}; `{watched_by(environment)}` acts on it"
+        case UnderWay():
+            return f"a deployment brings it to {verdict.percent} % of the requests, or was cut off on the way"
         case _:
             return f"its bake is over; `{watched_by(environment)}` goes on from there"
 

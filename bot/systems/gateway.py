@@ -17,7 +17,7 @@ from bot.domain import binary
 from bot.domain.routes import RouteTable
 from bot.domain.shadowed import Copies
 from bot.domain.smoke import Tensor
-from bot.domain.traffic import OWN_HEADER, Traffic, merged
+from bot.domain.traffic import OWN_HEADER, Traffic
 from bot.domain.usage import Usage, usage_from
 from bot.domain.workers import Answering, answering
 from bot.errors import Denied, Foreign, NotReady, Refused, Rejected, Unavailable
@@ -97,17 +97,14 @@ class Gateway:
     def told(self) -> Told:
         """Return what one answer says: the routes as :meth:`routes` does, and what was counted. One request."""
         with self._errors("read its routes"):
-            document = self._read_routes()
-            found, traffic = answering(document, _table(document)), Traffic.from_json(document)
-            shadows = {model: Copies.from_json(count) for model, count in document.get("shadows", {}).items()}
-        return Told(self._seen(found), traffic, shadows)
+            found, told = _told(self._read_routes())
+        self._seen(found)
+        return told
 
     def _seen(self, found: Answering) -> RouteTable:
         self.latest = (found,)
         if found.silent:
-            there = len(found.workers or ())
-            said = f"{len(found.silent)} of {there} workers do not answer: {', '.join(found.silent)}"
-            raise Unavailable(said, system=self._system)
+            raise Unavailable(_silent(found), system=self._system)
         return found.oldest
 
     @retry
@@ -123,18 +120,30 @@ class Gateway:
         self.latest = tuple(seen.values())
         return self.latest
 
-    @retry
-    def traffic(self) -> Traffic | None:
-        """Return what the processes behind this address counted; None where all are too old to count.
+    def counts(self) -> Told:
+        """Return what all processes behind this address counted; an earlier gateway compared nothing of shadows.
 
-        Which process answers is chance, so processes that do not know each other may be left out.
+        Raise Unavailable where one of them does not answer, or nobody knows all of them: what it counted is missing,
+        and a part must not be taken for the whole.
         """
-        found: dict[str, Traffic | None] = {}
-        with self._errors("read its traffic"):
-            for _ in range(LOOKS):
-                document = self._read_routes()
-                found[str(document.get("group"))] = Traffic.from_json(document)
-        return merged(filter(None, found.values()))
+        seen = self._read_counts()
+        if why := _why_not_all([there for there, _ in seen]):
+            raise Unavailable(f"could not read what it counted: {why}", system=self._system)
+        return seen[-1][1]
+
+    @retry
+    def _read_counts(self) -> list[tuple[Answering, Told]]:
+        """Return one answer of each group of processes that is seen."""
+        seen: dict[str, tuple[Answering, Told]] = {}
+        with self._errors("read what it counted"):
+            for _ in range(2):  # a master that was just replaced answers the first time only
+                seen = {}
+                for _ in range(LOOKS):
+                    there, told = _told(self._read_routes())
+                    seen[there.group] = there, told
+                if len(seen) == 1:
+                    break
+        return list(seen.values())
 
     def _look(self) -> Answering:
         with self._errors("read its routes"):
@@ -172,15 +181,6 @@ class Gateway:
                 return None
             answer.raise_for_status()
             return str(answer.json()["trial"])
-
-    @retry
-    def shadows(self) -> dict[str, Copies]:
-        """Return what all processes of this gateway counted of shadows, by model; an earlier one compared nothing."""
-        with self._errors("read what it counted of shadows"):
-            answer = self._client.get("/routes")
-            answer.raise_for_status()
-            document = answer.json()
-            return {model: Copies.from_json(count) for model, count in document.get("shadows", {}).items()}
 
     def wait_drained(self, *, timeout_seconds: float) -> bool:
         """Wait until no request runs under older routes; return whether that was so in time."""
@@ -292,6 +292,28 @@ class GatewayControl:
 
         retry_call(reload, seconds=timeout_seconds, attempts=None)
         return self._gateway.routes()
+
+
+def _told(document: dict[str, Any]) -> tuple[Answering, Told]:
+    found = answering(document, _table(document))
+    shadows = {str(model): Copies.from_json(count) for model, count in document.get("shadows", {}).items()}
+    return found, Told(found.oldest, Traffic.from_json(document), shadows)
+
+
+def _silent(found: Answering) -> str:
+    there = len(found.workers or ())
+    return f"{len(found.silent)} of {there} workers do not answer: {', '.join(found.silent)}"
+
+
+def _why_not_all(seen: Sequence[Answering]) -> str:
+    """Say why these answers do not speak for every process; empty where they do, or are too old to tell."""
+    if len(seen) > 1:
+        return f"{len(seen)} groups of processes that do not know each other answer at its address"
+    if any(found.says and found.workers is None for found in seen):
+        return "it does not know how many processes answer at its address"
+    if any(found.oldest.generation != found.table.generation for found in seen):
+        return "not all of its workers serve the same routes"
+    return next((_silent(found) for found in seen if found.silent), "")
 
 
 def _by_name(host: str, request: httpx.Request) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from bot.domain.record import DeploymentRecord
+from bot.domain.record import DeploymentRecord, Rollout
 from bot.domain.release import Lane, Slot
 from bot.domain.rollout import (
     STARTS,
@@ -18,6 +18,7 @@ from bot.domain.rollout import (
     Next,
     Pair,
     Seen,
+    UnderWay,
     Waits,
     baking_in,
     look,
@@ -25,7 +26,7 @@ from bot.domain.rollout import (
     start_of,
     together,
 )
-from bot.domain.routes import Route, RouteTable, Target
+from bot.domain.routes import Canary, Route, RouteTable, Target
 from bot.domain.traffic import BOUNDS, Counted, Period, TrafficLane
 from tests.domain.entries import a_record, entry
 
@@ -133,6 +134,36 @@ def test_without_anything_to_compare_with_it_is_only_told(step: Baking, old: Cou
     assert found.table.signals[0].is_breach
 
 
+def test_what_is_told_for_want_of_numbers_is_put_back_once_they_are_there() -> None:
+    told = look(STEP, seen(counted(8, 300, 30), counted(7, 3)), RULES, at(1))
+    assert isinstance(told, Breach) and told.is_open, "few requests were made before, and more of the new ones come"
+    more = look(STEP, seen(counted(8, 30_000, 9_000), counted(7, 60)), RULES, at(2))
+    assert isinstance(more, Breach) and not more.only_told
+    first = look(replace(STEP, old=None), seen(counted(8, 300, 30)), RULES, at(1))
+    assert isinstance(first, Breach) and not first.is_open, "nothing will ever be known of what was not there"
+
+
+def test_of_two_that_answer_at_the_same_time_the_old_one_is_waited_for() -> None:
+    """Whichever gets its requests first is chance: the other one must not be called unknown for that."""
+    step = replace(STEP, percent=50, steps=(50, 100))
+
+    def beside(new: Counted, old: Counted, minutes: float) -> object:
+        return look(step, Seen(Pair(replace(new, lane="canary"), old, "beside"), BOUNDS), RULES, at(minutes))
+
+    assert isinstance(beside(counted(8, 200, 16), counted(7, 195), 1), Waits)
+    surely = beside(counted(8, 1000, 80), counted(7, 995), 2)
+    assert isinstance(surely, Breach) and not surely.only_told
+    silent = beside(counted(8, 200, 16), counted(7, 2), 30)
+    assert isinstance(silent, Breach) and silent.only_told == "too little is known of what 7 did"
+    assert isinstance(beside(counted(8, 200, 0), counted(7, 2), 30), Next)
+
+
+def test_a_later_sequence_puts_back_what_the_first_one_cannot_tell() -> None:
+    whole, late = Pair(counted(8, 300, 30)), Pair(counted(8, 300, 150), OLD, "before")
+    found = look(STEP, Seen(whole, BOUNDS, (late,)), RULES, at(10))
+    assert isinstance(found, Breach) and not found.only_told
+
+
 def test_the_settings_may_say_that_it_is_only_told() -> None:
     found = look(STEP, seen(counted(8, 300, 30), OLD), Bake(on_breach="tell"), at(1))
     assert isinstance(found, Breach) and "on_breach: tell" in found.only_told
@@ -161,6 +192,40 @@ def test_a_step_that_is_baked_is_followed_by_the_next_and_the_last_by_nothing() 
     assert isinstance(found, Next) and found.percent == 50
     assert replace(divided, percent=50).next_percent == 100 and replace(divided, percent=100).next_percent is None
     assert (divided.step, divided.periods, STEP.periods) == ("step-010", 2, 1)
+
+
+DIVIDED = RouteTable(
+    "prod",
+    3,
+    {"churn": Route(Target("churn", 7, entry(7).digest), canary=Canary(Target("churn", 8, entry(8).digest), 50))},
+)
+
+
+def made(percent: int) -> DeploymentRecord:
+    rollout = Rollout(id="prod-00000002-churn", percent=percent, step=1, steps=(10, 50, 100), began_at=NOW)
+    return record(2, 8, 7, outcome="rolling out", rollout=rollout)
+
+
+@pytest.mark.parametrize("goes_to", ["half", "all"])
+def test_a_step_that_no_record_knows_yet_is_not_baked_by_the_time_of_the_one_before(goes_to: str) -> None:
+    """Another watch is making it, or was cut off: users have it for a moment, and its bake has not begun."""
+    records = [record(1, 7, None), made(10 if goes_to == "half" else 50)]
+    routes = DIVIDED if goes_to == "half" else table(8)
+    step = baking_in(records, routes, SLOT)
+    assert step is not None and step.is_under_way
+    lane: TrafficLane = "canary" if goes_to == "half" else "live"
+    good, bad = (replace(counted(8, 9000, failed), lane=lane) for failed in (0, 900))
+    seen_now = Seen(Pair(good, OLD, "beside" if goes_to == "half" else "before"), BOUNDS)
+    percent = 50 if goes_to == "half" else 100
+    found = look(step, seen_now, RULES, at(600))
+    assert isinstance(found, UnderWay) and found.percent == percent
+    assert look(step, Seen(None, BOUNDS), RULES, at(600)) == UnderWay(percent)
+    assert isinstance(look(step, replace(seen_now, pair=replace(seen_now.pair, new=bad)), RULES, at(1)), Breach)
+
+
+def test_a_step_with_its_record_bakes() -> None:
+    step = baking_in([record(1, 7, None), made(50)], DIVIDED, SLOT)
+    assert step is not None and not step.is_under_way and (step.percent, step.next_percent) == (50, 100)
 
 
 # --- what was counted ----------------------------------------------------------------------------------------------
@@ -197,6 +262,19 @@ def test_what_happened_since_is_the_difference_of_the_counts() -> None:
     beside = Pair(counted(8, 150, 4), counted(7, 900), "beside")
     found = beside.after(Pair(counted(8, 100, 1), counted(7, 500), "beside"))
     assert found is not None and found.old is not None and found.old.requests == 400
+
+
+def test_counts_of_which_a_process_began_anew_have_no_difference_however_many_there_are_since() -> None:
+    """One of four workers dies, and its 250 good requests are gone; soon the others have more than were there."""
+    began, again = at(-60), at(0.5)
+    earlier = Pair(counted(8, 1000, 4), OLD, "before", began)
+    assert Pair(counted(8, 1100, 8), OLD, "before", again).after(earlier) is None
+    assert Pair(counted(8, 1100, 8), OLD, "before", began).after(earlier) is not None
+    period = Period(began, (counted(8, 10),), latest=began)
+    both = period.plus(Period(again, (counted(8, 10),)))
+    assert (both.since, both.began_last) == (began, again)
+    pair = pair_of(Period.from_json(both.to_json(), cells=len(BOUNDS) + 1), STEP)
+    assert pair is not None and pair.began == again
 
 
 def test_counts_that_began_anew_have_no_difference() -> None:

@@ -257,12 +257,38 @@ def test_a_compressed_live_answer_is_compared_as_it_was_before(
     assert found["furthest"] == (0 if left_out else 2.0)
 
 
-def test_texts_of_a_classification_are_no_decisions(gateway: RunningGateway, triton: StandIn) -> None:
-    triton.behaviour = answering(output("0.93:1", datatype="BYTES"), output("0.92:1", datatype="BYTES"))
+@pytest.mark.parametrize("other", ["0.92:1", "0.93:1"], ids=["another", "the same"])
+def test_texts_of_a_classification_are_no_decisions(gateway: RunningGateway, triton: StandIn, other: str) -> None:
+    """Neither do equal ones count: a shadow of which only those count would seem to answer alike."""
+    triton.behaviour = answering(output("0.93:1", datatype="BYTES"), output(other, datatype="BYTES"))
     body = {**infer_body(1.0), "outputs": [{"name": "Y", "parameters": {"classification": 1}}]}
     http_client.post(f"{gateway.url}/v2/models/adder/infer", json=body).raise_for_status()
     wait_for(lambda: counts(gateway)["answered"] == 1)
     assert (compared(gateway)["copies"], compared(gateway)["left_out"]) == (0, {"classification": 1})
+
+
+def test_a_shadow_that_answers_much_more_than_the_live_version_flips(
+    gateway: RunningGateway, triton: StandIn
+) -> None:
+    """As a detector does that finds boxes everywhere: left out, it would seem to answer alike."""
+    triton.behaviour = answering(output(1.0), output(*map(float, range(50_000))))
+    gateway.infer(1.0)
+    wait_for(lambda: counts(gateway)["answered"] == 1)
+    found = compared(gateway)
+    assert (found["copies"], found["flips"], found["unlike"], found["left_out"]) == (1, 1.0, 1, {})
+
+
+def test_a_shadows_answer_for_which_the_gateway_has_no_room_is_not_its_failure(
+    start_gateway: StartGateway, triton: StandIn
+) -> None:
+    triton.behaviour = answering(output(1.0), output(*map(float, range(2_000))))
+    shadows = ShadowSettings(max_bytes_in_flight=4_000)
+    gateway = start_gateway(triton.url, routes=table(1, target(7), shadow=SHADOW), shadow=shadows)
+    gateway.infer(1.0)
+    wait_for(lambda: counts(gateway)["dropped"] == 1)
+    found = counts(gateway)
+    assert (found["sent"], found["answered"], found["failed"]) == (0, 0, 0)
+    assert (found["compared"]["failed"], found["compared"]["left_out"]) == (0, {"no room": 1})
 
 
 def test_the_bots_own_requests_are_copied_and_not_compared(gateway: RunningGateway, triton: StandIn) -> None:

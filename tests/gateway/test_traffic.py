@@ -13,7 +13,7 @@ import pytest
 from bot.domain.routes import Route, RouteTable
 from bot.domain.smoke import Tensor
 from bot.domain.traffic import BOUNDS, Counted, Period, Traffic
-from bot.gateway.traffic import CLIENT_LEFT, MINUTES, Counter, TrafficCounts, following
+from bot.gateway.traffic import CLIENT_LEFT, MINUTES, MOST_LEFT, Counter, TrafficCounts, following
 from bot.settings import GatewayEndpoint
 from bot.systems.gateway import Gateway
 from tests.gateway.conftest import StartGateway
@@ -129,7 +129,7 @@ def test_the_bots_own_requests_are_not_counted(gateway: RunningGateway) -> None:
         bot.infer("adder", [Tensor("X", "FP32", (1,), (1.0,))], outputs=[])
         assert live(gateway).requests == 0
         gateway.infer(1.0)
-        traffic = bot.traffic()
+        traffic = bot.counts().traffic
     finally:
         bot.close()
     assert traffic is not None and traffic.generation == 1
@@ -278,3 +278,15 @@ def test_a_version_that_stays_begins_anew_with_its_neighbour() -> None:
     before = full.period().before
     assert before is not None and (before.version, before.requests, before.failed) == (7, 2, 1)
     assert full.left == divided.counters
+    # With the next version beside it, what it did as a canary stays in the histogram of the version.
+    following_one = following(full, [(target(8), "live"), (target(9), "canary")], now)
+    assert [(one.target.version, one.lane) for one in following_one.left] == [(8, "canary")]
+    gone = following(following_one, [(target(9), "live")], now)
+    assert [(one.target.version, one.lane) for one in gone.left] == [(8, "live"), (9, "canary")]
+
+
+def test_counters_that_left_do_not_pile_up() -> None:
+    now, running = datetime(2026, 11, 30, 12, 0, tzinfo=UTC), None
+    for number in range(3 * MOST_LEFT):  # the same version, published again and again
+        running = following(running, [(target(7, f"adder-{number}"), "live")], now)
+    assert running is not None and len(running.left) == MOST_LEFT

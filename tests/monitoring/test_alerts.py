@@ -146,14 +146,15 @@ CASES = [
     Case(
         "PromobotNobodyLooks",
         {
-            'promobot_look_timestamp_seconds{service="slack",environment="prod",instance="a"}': "600x60",
+            'promobot_look_timestamp_seconds{service="slack",environment="prod",instance="a"}': "0+60x60",
             'promobot_look_timestamp_seconds{service="watch",environment="prod",instance="b"}': "1000x60",
         },
         {
-            'promobot_look_timestamp_seconds{service="slack",environment="prod",instance="a"}': "600x60",
-            'promobot_look_timestamp_seconds{service="watch",environment="prod",instance="b"}': "0+60x60",
+            'promobot_look_timestamp_seconds{service="slack",environment="prod",instance="a"}': "0+60x60",
+            'promobot_look_timestamp_seconds{service="watch",environment="prod",instance="b"}': "600x60",
+            'promobot_look_timestamp_seconds{service="watch",environment="prod",instance="c"}': "0+60x60",
         },
-        'severity="warning",environment="prod"',
+        'severity="warning",environment="prod",service="watch"',
     ),
     Case(
         "PromobotSlackWaits",

@@ -17,6 +17,7 @@ from bot.operations.deploy import Deployed
 from bot.operations.rollout import advance
 from bot.platform import Platform
 from bot.systems.gateway import GatewayControl
+from tests.operations.test_drift import _overwrite
 from tests.operations.test_github_away import _stopped
 from tests.operations.world import HTTP, World, _smoke_text
 
@@ -161,3 +162,30 @@ def test_while_github_is_stopped_users_go_back_to_what_is_live_beside_the_canary
         said = world.words("rollback", model, "--env", "dev", "--now", "--reason", "users complain")
         assert (said.code, world.version(model)) == (0, 2), said
         assert "canary" not in world.routes()["models"][model]
+
+
+@pytest.mark.slow
+def test_damaged_bytes_of_a_canary_are_published_again_and_its_rollout_goes_on(world: World) -> None:
+    model = stepping(world)
+    world.served(world.register(model))
+    second = world.register(model, "better")
+    world.merged(second)
+    assert world.deploy().code == 0
+    begun, was = world.records(model)[-1], world.routes()["models"][model]["canary"]
+    _overwrite(world.endpoints.model_repository("dev") / was["triton_model"] / "2" / "model.onnx", b"damaged")
+    assert world.words("drift", "--env", "dev").code == 1
+    said = world.words("reconcile", "--env", "dev")
+    assert said.code == 0, said
+    sentence = f"{model} 2 answers 25 % of requests in dev, version 1 the others; it was published again: "
+    assert said.out.splitlines()[0] == f"{sentence}model.onnx has other bytes."
+    now = world.routes()["models"][model]["canary"]
+    assert now["triton_model"] != was["triton_model"], "nothing is written over"
+    assert {**now, "triton_model": ""} == {**was, "triton_model": ""}
+    assert versions(world, model) == expected(second.digest, 25), "no user gets another version"
+    again = world.records(model)[-1]
+    assert begun.rollout is not None and again.rollout is not None
+    assert (again.outcome, again.rollout.id, again.rollout.percent) == ("rolling out", begun.id, 25)
+    assert world.words("drift", "--env", "dev").code == 0
+    assert [record.outcome for record in step(world, model, 50, rollout=begun.id).records] == ["rolling out"]
+    assert world.words("rollback", model, "--env", "dev", "--now", "--reason", "enough").code == 0
+    assert Counter(versions(world, model).values()) == {1: len(USERS)}

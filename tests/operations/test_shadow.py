@@ -219,6 +219,14 @@ def test_one_whose_time_is_over_is_taken_out_once(world: World) -> None:
 
 
 @pytest.mark.slow
+def test_another_shadow_that_main_asks_for_already_is_not_taken_out_in_its_place(world: World) -> None:
+    model = earning(world, "weak", shadow={**RULE, "max_flips": 0.005, "days": 7})
+    world.merged(world.register(model, "better", note="3"), section="shadow")
+    (done,) = settle(world, now=datetime.now(UTC) + timedelta(days=7, minutes=1))
+    assert (done.state, done.said, world.open_pulls()) == ("taken out", "main asks for it no more", [])
+
+
+@pytest.mark.slow
 def test_without_a_rule_nobody_is_asked(world: World) -> None:
     model = world.model()
     world.served(world.register(model))

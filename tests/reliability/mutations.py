@@ -143,6 +143,7 @@ FORKS = f"{T_ISOLATION}::test_a_forks_verdict_is_red_and_nothing_of_it_needs_a_r
 
 TRITON_CONFIG = "bot/systems/triton/config.py"
 SEQUENTIAL, BAKES, T_BAKES = "bot/domain/sequential.py", "bot/domain/rollout.py", "tests/domain/test_rollout.py"
+T_DUE = "tests/operations/test_due.py"
 MUTATIONS = (
     # Bakes.
     Mutation(
@@ -218,6 +219,86 @@ MUTATIONS = (
         "    for number, pair in enumerate((seen.pair, *seen.later)):\n",
         "    for number, pair in enumerate((seen.pair,)):\n",
         (f"{T_BAKES}::test_a_version_that_begins_to_fail_late_does_not_hide_behind_its_good_requests",),
+    ),
+    Mutation(
+        "bake",
+        "a step that no record knows is not baked",
+        BAKES,
+        "    is_time = minutes >= rules.minutes and not step.is_under_way\n",
+        "    is_time = minutes >= rules.minutes\n",
+        (f"{T_BAKES}::test_a_step_that_no_record_knows_yet_is_not_baked_by_the_time_of_the_one_before",),
+    ),
+    Mutation(
+        "bake",
+        "of two that answer at the same time the old one is waited for",
+        BAKES,
+        '        if pair.beside == "beside" and step.old is not None and not is_time:\n            continue',
+        '        if pair.beside == "beside" and step.old is not None and not is_time:\n            pass',
+        (f"{T_BAKES}::test_of_two_that_answer_at_the_same_time_the_old_one_is_waited_for",),
+    ),
+    Mutation(
+        "bake",
+        "counts of which a process began anew are no difference",
+        BAKES,
+        "        if self.began != earlier.began:\n",
+        "        if False:\n",
+        (f"{T_BAKES}::test_counts_of_which_a_process_began_anew_have_no_difference_however_many_there_are_since",),
+    ),
+    Mutation(
+        "bake",
+        "what some workers of a gateway counted is not what all did",
+        "bot/systems/gateway.py",
+        "        if why := _why_not_all([there for there, _ in seen]):\n",
+        "        if why := _why_not_all([]):\n",
+        (f"{T_GATEWAY}::test_what_some_of_its_workers_counted_is_not_taken_for_what_all_did",),
+    ),
+    Mutation(
+        "bake",
+        "a record that is written late is seen",
+        "bot/operations/watching.py",
+        "    there = [*records, *ledger.deployments(but={record.id for record in records})]\n",
+        '    there = [*records, *ledger.deployments(after=records[-1].id if records else "")]\n',
+        (f"{T_DUE}::test_a_record_that_is_written_after_one_with_a_greater_id_is_seen",),
+    ),
+    Mutation(
+        "bake",
+        "a rollback that brings nobody back is not called done",
+        "bot/operations/watching.py",
+        "    if _is_routed(platform, step):\n        raise",
+        "    if False:\n        raise",
+        (f"{T_DUE}::test_a_rollback_that_brings_nobody_back_is_not_called_done",),
+    ),
+    Mutation(
+        "bake",
+        "a canary is watched where the settings ask for no rollout any more",
+        "bot/operations/watching.py",
+        "        rules = settings.rollout_of(model).watched or (Bake() if route.canary else None)\n",
+        "        rules = settings.rollout_of(model).watched\n",
+        (f"{T_DUE}::test_a_canary_is_watched_also_where_the_settings_ask_for_no_rollout_any_more",),
+    ),
+    Mutation(
+        "shadow",
+        "texts of a classification do not count, also where they are equal",
+        "bot/gateway/shadow.py",
+        "            if _CLASSIFICATION in body:  # whatever is answered: else the equal ones alone would count\n",
+        "            if _CLASSIFICATION in body and compare(_answer(live, 9999), _answer(reply, 9999)).flipped:\n",
+        (f"{T_SHADOWS}::test_texts_of_a_classification_are_no_decisions",),
+    ),
+    Mutation(
+        "shadow",
+        "a shadow that answers much more flips",
+        "bot/gateway/shadow.py",
+        '        return Answer(b"")\n',
+        "        raise\n",
+        (f"{T_SHADOWS}::test_a_shadow_that_answers_much_more_than_the_live_version_flips",),
+    ),
+    Mutation(
+        "shadow",
+        "that the gateway has no room is not the shadow's failure",
+        "bot/gateway/shadow.py",
+        "            except (ExchangeFailed, TimeoutError) as error:\n",
+        "            except (ExchangeFailed, Full, TimeoutError) as error:\n",
+        (f"{T_SHADOWS}::test_a_shadows_answer_for_which_the_gateway_has_no_room_is_not_its_failure",),
     ),
     # Rollouts.
     Mutation(

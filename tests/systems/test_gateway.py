@@ -16,11 +16,12 @@ import pytest
 
 from bot.domain.marker import MARKER_FILE
 from bot.domain.routes import Route, RouteTable, Target
+from bot.domain.shadowed import Copies
 from bot.domain.smoke import Tensor
 from bot.errors import Denied, Foreign, NotReady, Refused, Rejected, Unavailable
 from bot.render.deployment import unknown_workers
 from bot.settings import GatewayEndpoint
-from bot.systems.gateway import Gateway
+from bot.systems.gateway import LOOKS, Gateway
 from tests.controls import switching
 from tests.gateway.gateways import TOKEN, GatewayProcess, gateway_process, write_routes
 from tests.gateway.triton import CONFIG, publish_adder
@@ -371,6 +372,49 @@ def test_who_does_not_know_its_workers_is_told_apart(
     assert broken.routes().generation == 3
     found = unknown_workers(broken.workers())
     assert why in found and bool(why) == bool(found)
+
+
+COUNTED = {
+    "traffic": {"adder": {"since": "2026-11-30T12:00:00Z", "versions": [], "before": None}},
+    "traffic_bounds": [0.1],
+    "shadows": {"adder": Copies(Target("adder-shadow", 8, DIGEST), sent=1).to_json()},
+}
+
+
+@pytest.mark.parametrize(
+    ("workers", "why"),
+    [
+        ([serves("1-a"), {"id": "2-b", "problem": "it does not answer"}], "1 of 2 workers do not answer: 2-b"),
+        ([serves("1-a"), serves("2-b", 2)], "not all of its workers serve the same routes"),
+        (None, "it does not know how many processes answer"),
+    ],
+    ids=["one is silent", "one is behind", "unknown"],
+)
+def test_what_some_of_its_workers_counted_is_not_taken_for_what_all_did(
+    stand_in: StandIn, broken: Gateway, workers: Any, why: str
+) -> None:
+    """Else a rollout would go on by the half of its requests that went well."""
+    stand_in.behaviour = lambda _: of_workers(**COUNTED, workers=workers)
+    with pytest.raises(Unavailable, match=why):
+        broken.counts()
+
+
+def test_groups_that_do_not_know_each_other_have_no_counts(stand_in: StandIn, broken: Gateway) -> None:
+    turn = itertools.cycle([of_workers(serves("1-a"), group=name, **COUNTED) for name in ("one", "other")])
+    stand_in.behaviour = lambda _: next(turn)
+    with pytest.raises(Unavailable, match="2 groups of processes"):
+        broken.counts()
+
+
+def test_requests_and_copies_are_asked_for_at_once(stand_in: StandIn, broken: Gateway) -> None:
+    stand_in.behaviour = lambda _: of_workers(serves("1-a"), **COUNTED)
+    found = broken.counts()
+    assert found.traffic is not None and list(found.traffic.models) == ["adder"]
+    assert found.shadows["adder"].sent == 1
+    assert len(stand_in.seen) == LOOKS
+    stand_in.behaviour = lambda _: of_workers(serves("1-a"))
+    found = broken.counts()
+    assert (found.traffic, found.shadows) == (None, {}), "one of before says nothing, and not zero"
 
 
 @pytest.mark.parametrize("workers", [1, [1], [{}], [{"id": "1-a", "generation": "3"}], {"id": 1}])

@@ -22,6 +22,7 @@ from bot.errors import PromobotError, Rejected
 from bot.operations.deployment.admission import Admission, golden_of, seen_once
 from bot.operations.deployment.item import Item
 from bot.operations.deployment.publishing import fresh_name
+from bot.operations.deployment.rollouts import under_way
 from bot.operations.deployment.run import Run
 from bot.operations.deployment.unfinished import Unfinished
 from bot.operations.inspection import inspect_answers, inspect_share, kept_of, ways_back, wrong_with
@@ -83,13 +84,12 @@ class Restoration:
         self._wrong[what] = said
         if what.asked_by:
             self.problems.append(_asked_and_wrong(what, said))
-        elif what.percent:
-            self.problems.append(_canary_and_wrong(what, said))
 
     def items(self, changing: list[Change], desired: Desired) -> list[Item]:
         """Return what is to be published again: all that is wrong but what a change replaces anyway.
 
-        With a part of a bundle, all of it: what asks that part must ask it under its new name.
+        With a part of a bundle, all of it: what asks that part must ask it under its new name. Of one model the live
+        version comes first, and a canary beside it by the next run.
         """
         replaced = {change.slot for change in changing}
         wrong = {
@@ -115,7 +115,28 @@ class Restoration:
                 found.append(replace(item, leaves=what.target, reason=wrong[change.slot][1]))
             else:
                 found.append(replace(item, reason="another part of its bundle is published again"))
+        taken = replaced | {item.change.slot for item in found}
+        canaries = [(what, said) for what, said in self._wrong.items() if what.percent and what.slot not in replaced]
+        for what, said in canaries:
+            before, again = served.models.get(what.slot.model), self._again(what, desired, known)
+            made = self._step_again(what, said, before, again) if what.slot not in taken else None
+            if made is None:
+                self.problems.append(_canary_and_wrong(what, said))
+            else:
+                found.append(made)
         return found
+
+    def _step_again(self, what: Routed, said: str, before: Entry | None, again: Change) -> Item | None:
+        """Return the step that a damaged canary is at, to be made again by the same bytes under another name.
+
+        None where no record tells which step it is, and of bundles, whose parts ask each other by their names.
+        """
+        model, run = what.slot.model, self._run
+        rollout = under_way(self._table, run.history, model)
+        if rollout is None or len(run.settings.parts_with(model)) > 1:
+            return None
+        item = self._unfinished.item(replace(again, before=before), Admission(evidence=seen_once(run.ledger, what)))
+        return replace(item, rollout=rollout, leaves=what.target, reason=said)
 
     def _again(self, what: Routed, desired: Desired, known: KnownEntries) -> Change:
         slot = what.slot
@@ -219,7 +240,7 @@ def _asked_and_wrong(what: Routed, said: str) -> str:
 
 
 def _canary_and_wrong(what: Routed, said: str) -> str:
-    """A canary is damaged: it goes back, or on, by its own rollout, and is not published a second time."""
+    """A canary is damaged, and is not published again by this run."""
     target, slot = what.target, what.slot
     return (
         f"{target.triton_model} {target.version} answers {what.percent} % of requests for {slot.model}: {said}. It "
