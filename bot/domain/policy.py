@@ -14,6 +14,7 @@ from bot.domain.desired import Change, Desired, Entry
 from bot.domain.record import DeploymentRecord, served_after
 from bot.domain.release import Slot
 from bot.domain.scope import Kind
+from bot.domain.windows import Closed
 
 Checked = Literal["green", "red", "expired", "revoked", "not yet"]
 """The state of the checks of a pull request's newest commit, as the record store knows it."""
@@ -158,44 +159,12 @@ def held_after_way_back(
 # --- whether a pull request merges by itself -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Shut:
-    """Nothing new goes out now: ``why``, and ``until`` when, where that is known."""
-
-    why: str
-    until: datetime | None = None
-
-
-class Freeze(Protocol):
-    """A time in which nothing new goes out."""
-
-    @property
-    def start(self) -> datetime:
-        """From."""
-
-    @property
-    def end(self) -> datetime:
-        """Until."""
-
-    @property
-    def reason(self) -> str:
-        """Why."""
-
-
 VERDICT = "Verdict"
 
 
 def requires_verdict(checks: Iterable[str]) -> bool:
     """Say whether the check Verdict is among these, also as a workflow is called that has it."""
     return any(name == VERDICT or name.endswith(f"/ {VERDICT}") for name in checks)
-
-
-def shut_by(freezes: Iterable[Freeze], now: datetime) -> Shut | None:
-    """Return the freeze that holds what is new; None where there is none."""
-    for freeze in freezes:
-        if freeze.start <= now < freeze.end:
-            return Shut(f"a freeze until {freeze.end:%Y-%m-%d %H:%M %Z} ({freeze.reason})", freeze.end)
-    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +206,7 @@ class Standing:
     requires_verdict: bool
     starts_workflows: bool = True
     mistake: str = ""
-    shut: Shut | None = None
+    shut: Closed | None = None
     bakes: Collection[str] = ()
     baked: Collection[str] = ()
     breached: Collection[str] = ()
@@ -369,7 +338,7 @@ def _of_what_is_new(pull: Candidate, standing: Standing, rule: Rule) -> list[Rea
     if pull.kind != "proposal":
         found.append(Reason("kind", "a person decides on it"))
     if standing.shut is not None:
-        found.append(Reason("shut", standing.shut.why, standing.shut.until))
+        found.append(Reason("shut", standing.shut.said, standing.shut.until))
     for model in dict.fromkeys(change.model for change in pull.changes):
         found += _of_model(model, standing, rule)
     return found

@@ -266,6 +266,10 @@ class Progress:
     """Why deployments refuse it, where they do."""
     bake: Bake | None = None
     """How it bakes, once it is served; None where nobody watches it."""
+    merges_itself: str = ""
+    """Why it merges by itself; empty where it does not."""
+    no_longer: str = ""
+    """Why it no longer merges by itself; empty where it never was to."""
 
 
 _FIRST: tuple[Stage, ...] = (

@@ -20,6 +20,7 @@ from bot.domain import desired as desired_module
 from bot.domain.branch_rules import hindrances
 from bot.domain.merging import method
 from bot.domain.package import PACKAGE_FILE
+from bot.domain.policy import VERDICT, requires_verdict
 from bot.domain.release import Lane, Slot
 from bot.domain.scope import many_branch, proposal_branch, retire_branch, revert_branch
 from bot.errors import InvalidInput, OutsideError, Refused
@@ -238,6 +239,8 @@ def _github(settings: Environment, github: GitHubRepository) -> str:
                 "commits set `github.sign_commits: true`, or leave it out."
             ),
         )
+    if settings.merge is not None:
+        _see_that_policies_may_merge(settings, github, access.login)
     github.try_to_open(trial_name())
     said = _access(access.login, access.kind, repository, access.permissions)
     sign = settings.github.sign_commits
@@ -246,7 +249,31 @@ def _github(settings: Environment, github: GitHubRepository) -> str:
         if sign or (sign is None and "required_signatures" in rules.types)
         else ""
     )
-    return f"{said}; {_merges(way, queue=rules.has_queue)}{signed}{_requires(rules.types)}"
+    policies = "; pull requests may merge by themselves" if settings.merge is not None else ""
+    return f"{said}; {_merges(way, queue=rules.has_queue)}{signed}{_requires(rules.types)}{policies}"
+
+
+def _see_that_policies_may_merge(settings: Environment, github: GitHubRepository, login: str) -> None:
+    """Raise Refused where no pull request would merge by itself, though the settings want it."""
+    from bot.systems.github import ACTIONS_OWN
+
+    base, repository = settings.github.base, settings.github.repository
+    if login == ACTIONS_OWN:
+        raise Refused(
+            f"nothing merges by itself: GitHub starts no workflow for a merge of {login}, so nothing would deploy it",
+            next_step="Give the bot a GitHub App (github.app in the environment file), or leave out merge.",
+        )
+    if github.allows_auto_merge() is False:
+        raise Refused(
+            f"nothing merges by itself: {repository} does not allow auto-merge",
+            next_step="Switch on *Allow auto-merge* in Settings → General → Pull Requests, or leave out merge.",
+        )
+    if not requires_verdict(github.required_checks()):
+        raise Refused(
+            f"nothing merges by itself: the rules of {base} do not require {VERDICT}, so nothing would decide",
+            next_step=f"Require {VERDICT} (Promobot / {VERDICT} where the workflow is called) in a ruleset or in the "
+            f"protection of {base}, or leave out merge.",
+        )
 
 
 def refused_pushes(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +16,7 @@ from bot.domain.hold import Held
 from bot.domain.journal import Journal
 from bot.domain.names import short
 from bot.domain.plan import Live, aimed_at, in_service, serves
+from bot.domain.policy import Decided
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Slot
 from bot.domain.rollout import Bakes
@@ -92,6 +93,11 @@ class Status:
     """The versions that bake, and how each stands."""
     closed: Closed | None = None
     """Why nothing new may go out now, and until when; None where it may."""
+    policies: tuple[Decided, ...] = ()
+    """The decisions about open pull requests: which merge by themselves, and why others do not.
+
+    ``drift`` does not ask for them.
+    """
 
     @property
     def in_sync(self) -> bool:
@@ -121,7 +127,9 @@ class Look:
 
 def status(platform: Platform, watched: Watched | None = None) -> Status:
     """Look at what everybody says of itself, change nothing; what takes longer is left to drift."""
-    return looked(platform, watched).found
+    found = looked(platform, watched).found
+    # A look that is repeated would ask GitHub as often.
+    return found if watched is not None else replace(found, policies=_policies(platform))
 
 
 def looked(platform: Platform, watched: Watched | None = None) -> Look:
@@ -166,6 +174,14 @@ def _bakes(platform: Platform, seen: Seen) -> tuple[Bakes, ...]:
     from bot.operations.watching import bakes
 
     return bakes(platform, seen.live.routes, seen.at)
+
+
+def _policies(platform: Platform) -> tuple[Decided, ...]:
+    if platform.settings.merge is None:
+        return ()
+    from bot.operations.policies import look_at_policies
+
+    return look_at_policies(platform, now=datetime.now(UTC))
 
 
 def _bundles(seen: Seen) -> Iterator[Bundle]:

@@ -56,6 +56,8 @@ from bot.operations.earned import Earned, Tries, earned
 from bot.operations.opening import Openings, deploy_what_waited
 from bot.operations.path import Doors, carry
 from bot.operations.path import Memory as OfPath
+from bot.operations.policies import Memory as OfPolicies
+from bot.operations.policies import policies
 from bot.records.ledger import Ledger, RolloutNote
 from bot.render import rollout as words
 from bot.settings import Bake
@@ -190,6 +192,7 @@ class Memory:
     shadows: Tries = field(default_factory=Tries)
     openings: Openings = field(default_factory=Openings)
     path: OfPath = field(default_factory=OfPath)
+    policies: OfPolicies = field(default_factory=OfPolicies)
     put_off: dict[str, PutOff] = field(default_factory=dict)
     """The steps and breaches that could not be carried out, by rollout and step."""
 
@@ -235,7 +238,8 @@ def _tell_what_changed(found: Looked, told: dict[str, str]) -> None:
     for one in each:
         # The number of requests changes at each look, and nobody waits for it.
         key = one.state if one.state in ("bakes", "listens") else f"{one.state}: {one.said}"
-        what = f"{type(one).__name__} {one.model} {one.kind if isinstance(one, Decided) else one.version}"
+        which = f"{one.kind} {one.pull_request}" if isinstance(one, Decided) else one.version
+        what = f"{type(one).__name__} {one.model} {which}"
         if told.get(what) != key:
             told[what] = key
             (log.warning if one.state in ("put back", "told", "waits") else log.info)("%s", one.line)
@@ -272,6 +276,7 @@ def watch(
     decided = deploy_what_waited(platform, memory.openings, say=say, now=now)
     if doors is not None:
         decided += carry(platform, doors, memory.records, memory.path, say=say, now=now)
+    decided += policies(platform, memory.records, memory.policies, say=say, now=now)
     has_rules = _has_rules(platform.settings)
     return Looked(platform.environment, now, tuple(looked), shadows, decided, has_rules)
 

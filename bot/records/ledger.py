@@ -132,6 +132,23 @@ POLICY_REQUEST = "policy-"
 """How the ids of the requests of policies begin; the id of the deployment that they carry on follows."""
 
 
+class PolicyNote(BaseModel):
+    """A deed of a policy about an open pull request, at one commit of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = 1
+    pull_request: int
+    head: str = Field(description="commit that it is about")
+    what: Literal["asking", "on", "merged", "taken back"] = Field(
+        description="asking: GitHub is about to be asked to merge it as soon as its rules allow it; on: it does so; "
+        "merged: it is merged, or waits in the merge queue; taken back: it is no longer to be merged"
+    )
+    why: str
+    at: datetime
+    by: str = Field(description="which watch did it: host and process")
+
+
 class RequestAsked(BaseModel):
     """What somebody asked for under an id of theirs."""
 
@@ -423,6 +440,26 @@ class Ledger:
         except Refused:
             return False
         return True
+
+    # --- policies ----------------------------------------------------------------------------------------------
+
+    def policy_notes(self, pull_request: int) -> list[PolicyNote]:
+        """Return what policies did about a pull request, oldest first."""
+        return list(self._read_all(self._policies_of(pull_request), PolicyNote).values())
+
+    def note_policy(self, note: PolicyNote) -> None:
+        """Write what a policy does, before it asks GitHub, or after it did."""
+        name = f"{note.at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{note.what.replace(' ', '-')}"
+        with suppress(Refused):  # another watch wrote the same at the same moment
+            self._store.put(f"{self._policies_of(note.pull_request)}/{name}.json", _text(note))
+
+    def pull_requests_of_policies(self) -> list[int]:
+        """Return the pull requests about which policies did something."""
+        folder = f"policies/{self.environment}"
+        return sorted({int(key.split("/")[-2].removeprefix("pr-")) for key in self._store.keys(folder)})
+
+    def _policies_of(self, pull_request: int) -> str:
+        return f"policies/{self.environment}/pr-{pull_request}"
 
     # --- quarantine --------------------------------------------------------------------------------------------
 

@@ -750,6 +750,8 @@ def _standing(promotion: Promotion, progress: Progress) -> str:
     match progress.stage:
         case "checking":
             return "its checks run"
+        case "green" if progress.merges_itself:
+            return "its checks passed; it merges by itself"
         case "green":
             return "its checks passed; merge it"
         case "red" if promotion.beside:
@@ -832,6 +834,16 @@ def facts(promotion: Promotion) -> str:
         asked = f"proposed by {escape(promotion.proposed_by, limit=60)} · "
     digest = f" · digest {code(short(promotion.digest))}" if promotion.digest else ""
     return f"{asked}{link(promotion.url, f'#{promotion.number}')} · commit {code(promotion.head[:12])}{digest}"
+
+
+def policy(promotion: Promotion, progress: Progress) -> str:
+    """Return whether it merges by itself, and why; empty where that was never so."""
+    if progress.merges_itself:
+        how = "Merges" if promotion.state == "open" else "Was to merge"
+        return f"🤖 {how} by itself: {escape(progress.merges_itself, limit=500)}"
+    if progress.no_longer and promotion.state == "open":
+        return f"✋ No longer merges by itself: {escape(progress.no_longer, limit=500)}"
+    return ""
 
 
 def problem(promotion: Promotion, progress: Progress) -> str:

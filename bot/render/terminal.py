@@ -108,6 +108,7 @@ def status(found: Status) -> str:
     ]
     lines += [f"⏳ {one.model} {one.version}: {one.said}" for one in found.bakes]
     lines += [f"⏸ {found.closed.said}"] if found.closed else []
+    lines += [f"{'✋' if one.state == 'held' else '🤖'} {one.line}" for one in found.policies]
     lines += [
         f"bundle {bundle.name} ({short(bundle.digest)}): {proposal_words.parts_of(bundle)}"
         for bundle in found.bundles

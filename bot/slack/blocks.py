@@ -54,6 +54,7 @@ def promotion_message(
     listed: list[Block | dict[str, Any]] = [
         _section(f"{first}\n{words.facts(promotion)}"),
         ContextBlock(elements=[MarkdownTextObject(text=words.steps(progress))]),
+        *_policy(promotion, progress),
     ]
     if said := words.problem(promotion, progress):
         listed.append(_section(said))
@@ -81,6 +82,7 @@ def message_of_several(
     listed: list[Block | dict[str, Any]] = [
         _section(f"{first}\n{words.facts(promotion)}"),
         ContextBlock(elements=[MarkdownTextObject(text=words.steps(progress))]),
+        *_policy(promotion, progress),
     ]
     if promotion.beside and progress.stage == "red":
         listed.append(_section(words.problem(promotion, progress)))
@@ -101,6 +103,11 @@ def message_of_several(
         blocks=tuple(block if isinstance(block, dict) else block.to_dict() for block in listed),
         facts=promotion.facts(),
     )
+
+
+def _policy(promotion: Promotion, progress: Progress) -> list[Block | dict[str, Any]]:
+    said = words.policy(promotion, progress)
+    return [ContextBlock(elements=[MarkdownTextObject(text=said)])] if said else []
 
 
 def value_of(promotion: Promotion) -> str:

@@ -17,7 +17,7 @@ from bot.domain.desired import Change, Desired, Entry, Section, changes
 from bot.domain.evidence import Evidence
 from bot.domain.gate import judge
 from bot.domain.hold import Held
-from bot.domain.promotion import Bake, Metric, Part, Promotion, progress_of, progress_of_all, thread_of
+from bot.domain.promotion import Bake, Metric, Part, Progress, Promotion, progress_of, progress_of_all, thread_of
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Slot
 from bot.domain.scope import asks_for_release, fingerprint, scope_of
@@ -99,6 +99,8 @@ def follow(platform: Platform, *, say: Say, metrics: ServiceMetrics | None = Non
             )
             for one in promotion.each
         ]
+        policy = _policy(ledger, promotion, each, before)
+        each = [_with_policy(one, policy) for one in each]
         progress = progress_of_all(each)
         if before is not None and main is None and any(one.stage == "merged" for one in each):
             continue  # whether it is held is not known right now: its message stays
@@ -112,7 +114,7 @@ def follow(platform: Platform, *, say: Say, metrics: ServiceMetrics | None = Non
             way_back = next(iter(ways_back), None)
             message = blocks.promotion_message(promotion, progress, way_back=way_back, unsure=said)
         linked = before is not None and before.facts.get("linked") == "yes"
-        more = {"linked": "yes" if linked else "", "stage": progress.stage}
+        more = {"linked": "yes" if linked else "", "stage": progress.stage, "policy": policy}
         more |= {"github_away": unsure.since.isoformat()} if unsure else {}
         if progress.bake is not None and progress.bake.is_over and progress.record is not None:
             more[_BAKED] = progress.record.id
@@ -417,6 +419,25 @@ def _way_back(promotion: Promotion, promotions: list[Promotion]) -> Promotion | 
         (one for one in promotions if one.way_back and one.state == "open" and one.slot == promotion.slot),
         None,
     )
+
+
+def _policy(ledger: Ledger, promotion: Promotion, each: list[Progress], before: Posted | None) -> str:
+    """Return what a policy did about it last, and why; empty where none did anything.
+
+    Notes are read until it is deployed; then the message itself knows it.
+    """
+    is_moving = promotion.state == "open" or any(one.stage in ("merged", "held", "deploying") for one in each)
+    if not is_moving and before is not None and "policy" in before.facts:
+        return before.facts["policy"]
+    notes = ledger.policy_notes(promotion.number) if promotion.state != "closed" else []
+    return f"{notes[-1].what}: {notes[-1].why}" if notes else ""
+
+
+def _with_policy(progress: Progress, policy: str) -> Progress:
+    what, _, why = policy.partition(": ")
+    if what == "taken back":
+        return replace(progress, no_longer=why)
+    return replace(progress, merges_itself=why)
 
 
 def _link_back(github: GitHubRepository, slack: SlackChannel, promotion: Promotion, timestamp: str) -> None:

@@ -33,7 +33,7 @@ from github.Repository import Repository as _Repository
 from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, Requester, RequestsResponse
 
 from bot import trust
-from bot.domain.merging import METHODS, method, step
+from bot.domain.merging import METHODS, Method, method, step
 from bot.errors import Rejected, Unavailable
 from bot.redaction import excerpt, keep, redact
 from bot.retry import read_retry_after, retry, retry_when_told
@@ -57,6 +57,15 @@ _ENQUEUE = (
     "{ enqueuePullRequest(input: $input) { mergeQueueEntry { position } } }"
 )
 
+_AUTO_MERGE = (
+    "mutation($input: EnablePullRequestAutoMergeInput!) "
+    "{ enablePullRequestAutoMerge(input: $input) { pullRequest { number } } }"
+)
+_NO_AUTO_MERGE = (
+    "mutation($input: DisablePullRequestAutoMergeInput!) "
+    "{ disablePullRequestAutoMerge(input: $input) { pullRequest { number } } }"
+)
+
 _COMMIT = "mutation($input: CreateCommitOnBranchInput!) { createCommitOnBranch(input: $input) { commit { oid } } }"
 
 _ACTIONS_MAY_NOT_OPEN = (
@@ -73,6 +82,9 @@ _BASE_MOVED_SECONDS = 1.0
 
 _NUMBERED = re.compile(r".*/repositories/(?P<number>[0-9]+)(?:/.*)?")
 """The address to which GitHub sends who asks for a repository by a former name."""
+
+_LISTED_AT_ONCE = 100
+"""Pull requests in one answer of GitHub."""
 
 _IN_QUEUE = re.compile("already (?:in|queued)", re.IGNORECASE)
 
@@ -136,11 +148,34 @@ class PullRequest:
     merged_by: str = ""
     """Login of who merged it. Only :meth:`GitHubRepository.pull_request` asks; GitHub's lists do not say it."""
     opened_at: datetime | None = None
+    auto_merge_by: str = ""
+    """Login of who has GitHub merge it as soon as the branch's rules allow it; empty where nobody does.
+
+    As ``is_draft``, only :meth:`GitHubRepository.pull_request` and :meth:`GitHubRepository.list_open` tell it.
+    """
+    is_draft: bool = False
 
     @property
     def has_no_checks(self) -> bool:
         """Whether GitHub started no workflow for its opening."""
         return self.author == ACTIONS_OWN
+
+
+Asked = Literal["merged", "queued", "on", "unstable"]
+"""
+merged    it is merged
+queued    it waits in the merge queue
+on        GitHub merges it as soon as the branch's rules allow it
+unstable  the rules allow it, and a check that they do not require is red or runs: nothing was done
+"""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Open pull requests, and what GitHub calls this answer, so that it need not give the same again."""
+
+    pulls: tuple[PullRequest, ...]
+    tag: str = ""
 
 
 @dataclass(frozen=True)
@@ -334,7 +369,13 @@ class GitHubRepository:
         with self._errors(f"read pull request #{number}"):
             pull = self._repository.get_pull(number)
             merged_by = _login(pull.merged_by) if pull.merged_at else ""
-            return replace(_pull_request(pull), of_a_fork=not self._is_ours(pull), merged_by=merged_by)
+            return replace(
+                _pull_request(pull),
+                of_a_fork=not self._is_ours(pull),
+                merged_by=merged_by,
+                auto_merge_by=_enabled_by(pull.raw_data),
+                is_draft=bool(pull.raw_data.get("draft")),
+            )
 
     @retry
     def approvals(self, number: int) -> list[Approval]:
@@ -357,6 +398,44 @@ class GitHubRepository:
         with self._errors("list open pull requests"):
             found = self._repository.get_pulls(state="open", base=self._settings.base)
             return [_pull_request(pull) for pull in found if pull.head.ref.startswith(prefix) and self._is_ours(pull)]
+
+    @retry
+    def list_open(self, *, prefix: str, known: Listed | None = None) -> Listed:
+        """Return the same as :meth:`open_pull_requests`, and ``known`` where nothing changed since it was asked.
+
+        An answer that nothing changed does not count for GitHub's limit of requests.
+        """
+        with self._errors("list open pull requests"):
+            try:
+                tag, found = self._listed(1, known.tag if known else "")
+            except GithubException as error:
+                if error.status == 304 and known is not None:
+                    return known
+                raise
+            page = found
+            while len(page) >= _LISTED_AT_ONCE:
+                # What GitHub calls the first page says nothing of the next.
+                tag, page = "", self._listed(len(found) // _LISTED_AT_ONCE + 1, "")[1]
+                found += page
+            pulls = [(self._github.create_from_raw_data(_PullRequest, raw), raw) for raw in found]
+            listed = tuple(
+                replace(_pull_request(pull), auto_merge_by=_enabled_by(raw), is_draft=bool(raw.get("draft")))
+                for pull, raw in pulls
+                if pull.head.ref.startswith(prefix) and self._is_ours(pull)
+            )
+        return Listed(listed, tag=tag)
+
+    def _listed(self, page: int, tag: str) -> tuple[str, list[dict[str, Any]]]:
+        """Return one page of the open pull requests, and what GitHub calls this answer."""
+        headers, found = self._github.requester.requestJsonAndCheck(
+            "GET",
+            f"/repos/{self._settings.repository}/pulls",
+            parameters={"state": "open", "base": self._settings.base, "per_page": _LISTED_AT_ONCE, "page": page},
+            headers={"If-None-Match": tag} if tag else None,
+        )
+        if not isinstance(found, list):
+            raise _Missing("it is not a list of pull requests")
+        return str(headers.get("etag", "")), found
 
     def merged_pull_requests(self) -> list[PullRequest]:
         """Return the pull requests merged into the base branch, the latest merge first, of the last closed ones."""
@@ -457,6 +536,36 @@ class GitHubRepository:
         return rules
 
     @retry
+    def required_checks(self) -> frozenset[str]:
+        """Return the names of the checks without which nothing is merged into the base branch.
+
+        Those of rulesets, and of the branch's protection, which GitHub shows to everyone who may read.
+        """
+        base = self._settings.base
+        with self._errors(f"read the rules of {base}"):
+            found = [
+                str(check.get("context"))
+                for rule in self._rules_of(base)
+                if rule.get("type") == "required_status_checks"
+                for check in (rule.get("parameters") or {}).get("required_status_checks") or []
+            ]
+            address = f"/repos/{self._settings.repository}/branches/{quote(base, safe='')}"
+            _, branch = self._github.requester.requestJsonAndCheck("GET", address)
+            protection = branch.get("protection") if isinstance(branch, dict) else None
+            required = (protection or {}).get("required_status_checks") or {}
+            if required.get("enforcement_level") != "off":
+                found += [str(name) for name in required.get("contexts") or []]
+        return frozenset(found)
+
+    @retry
+    def allows_auto_merge(self) -> bool | None:
+        """Say whether the repository allows auto-merge; None where GitHub does not show that to the bot."""
+        with self._errors("read the repository's settings"):
+            _, found = self._github.requester.requestJsonAndCheck("GET", f"/repos/{self._settings.repository}")
+            allowed = found.get("allow_auto_merge") if isinstance(found, dict) else None
+        return None if allowed is None else bool(allowed)
+
+    @retry
     def rules_of_branch(self, branch: str) -> list[BranchRule]:
         """Return the rules of a branch of the bot's own, but those that the bot may go round."""
         with self._errors(f"read the rules of {branch}"):
@@ -533,16 +642,7 @@ class GitHubRepository:
             if rules.has_queue:
                 self._enqueue(number, head)
                 return None
-            way = method(self._settings.merge_method, allowed=rules.methods)
-            if way is None:
-                wanted, allowed = self._settings.merge_method, ", ".join(sorted(rules.methods))
-                raise Rejected(
-                    f"#{number} is not merged: github.merge_method is {wanted}, and {self._settings.base} allows "
-                    f"{allowed or 'nothing'}",
-                    system=self._system,
-                    state="Nothing was merged.",
-                    next_step="Set github.merge_method to a way that is allowed, or leave it out.",
-                )
+            way = self._way(number, rules)
             try:
                 answer = self._repository.get_pull(number).merge(
                     sha=head, commit_title=redact(title), merge_method=way
@@ -566,6 +666,80 @@ class GitHubRepository:
                 )
             return answer.sha
 
+    def _way(self, number: int, rules: Rules) -> Method:
+        """Return how a pull request is merged; Rejected where the settings want a way that is not allowed."""
+        way = method(self._settings.merge_method, allowed=rules.methods)
+        if way is None:
+            wanted, allowed = self._settings.merge_method, ", ".join(sorted(rules.methods))
+            raise Rejected(
+                f"#{number} is not merged: github.merge_method is {wanted}, and {self._settings.base} allows "
+                f"{allowed or 'nothing'}",
+                system=self._system,
+                state="Nothing was merged.",
+                next_step="Set github.merge_method to a way that is allowed, or leave it out.",
+            )
+        return way
+
+    @retry_when_told
+    def merge_when_allowed(self, number: int, *, head: str, title: str) -> Asked:
+        """Ask GitHub to merge exactly the commit ``head`` as soon as the base branch's rules allow it: auto-merge.
+
+        Where they allow it already, GitHub takes no auto-merge ("clean status"), and it is merged now. Where the base
+        has a merge queue, it joins that. Rejected where GitHub refuses for another reason.
+        """
+        rules = self.rules()
+        with self._errors(f"have pull request #{number} merged"):
+            if not rules.has_queue:
+                asked = self._auto_merge(number, head, title, self._way(number, rules))
+                if asked is not None:
+                    return asked
+        return "queued" if self.merge(number, head=head, title=title) is None else "merged"
+
+    def _auto_merge(self, number: int, head: str, title: str, way: Method) -> Asked | None:
+        """Switch auto-merge on; return None where GitHub takes none because nothing is left to wait for."""
+        wanted = {
+            "pullRequestId": self._node(number),
+            "expectedHeadOid": head,
+            "mergeMethod": way.upper(),
+            **({"commitHeadline": redact(title)} if way != "rebase" else {}),
+        }
+        try:
+            self._graphql(_AUTO_MERGE, {"input": wanted}, "enablePullRequestAutoMerge", "pullRequest")
+        except GithubException as error:
+            if error.status not in (400, 404):
+                raise
+            # Somebody else may have been faster. The pull request decides, and not the words of the error.
+            pull, said = self._repository.get_pull(number), _words(error).lower()
+            if pull.merged:
+                return "merged"
+            if pull.head.sha != head or not ("clean status" in said or "unstable status" in said):
+                if pull.head.sha == head and pull.auto_merge:
+                    return "on"
+                raise self._not_merged(number, error) from error
+            return None if "clean status" in said else "unstable"
+        return "on"
+
+    @retry
+    def stop_merging(self, number: int) -> bool:
+        """Switch auto-merge off; return False where the pull request was merged already."""
+        with self._errors(f"keep #{number} from being merged"):
+            try:
+                self._graphql(
+                    _NO_AUTO_MERGE,
+                    {"input": {"pullRequestId": self._node(number)}},
+                    *("disablePullRequestAutoMerge", "pullRequest"),
+                )
+            except GithubException as error:
+                pull = self._repository.get_pull(number)
+                if error.status not in (400, 404) or (pull.auto_merge and not pull.merged):
+                    raise
+                return not pull.merged
+        return True
+
+    def _node(self, number: int) -> str:
+        """Return GraphQL's name of a pull request."""
+        return str(_given(self._repository.get_pull(number).node_id, "the node's id"))
+
     def _after_another_merge(self, number: int, head: str, said: str) -> str:
         """Look again after another merge came in between: Unavailable where the same commit may be merged now."""
         pull = self._repository.get_pull(number)
@@ -588,7 +762,7 @@ class GitHubRepository:
 
     def _enqueue(self, number: int, head: str) -> None:
         """Put exactly the commit ``head`` into the base's merge queue, if it is not there yet."""
-        node = _given(self._repository.get_pull(number).raw_data.get("node_id"), "the node's id")
+        node = self._node(number)
         try:
             self._graphql(
                 _ENQUEUE,
@@ -823,6 +997,15 @@ def _pull_request(pull: _PullRequest) -> PullRequest:
         into=pull.base.ref,
         opened_at=pull.created_at,
     )
+
+
+def _enabled_by(pull: Mapping[str, Any]) -> str:
+    """Return who switched auto-merge on for a pull request; empty where nobody did."""
+    auto_merge = pull.get("auto_merge")
+    if not isinstance(auto_merge, dict):
+        return ""
+    by = auto_merge.get("enabled_by")
+    return str(by.get("login") or GHOST) if isinstance(by, dict) else GHOST
 
 
 def _header(error: GithubException, name: str) -> str:

@@ -15,19 +15,19 @@ from bot.domain.policy import (
     Clean,
     MayMerge,
     MustWait,
-    Shut,
     Standing,
     clean_releases,
     follows_users,
     may_merge,
     requires_verdict,
-    shut_by,
 )
 from bot.domain.record import DeploymentRecord, Rollout
 from bot.domain.release import Lane, Slot
+from bot.domain.windows import Closed
 from tests.domain.entries import a_record, entry
 
 BEGAN = datetime(2026, 11, 2, 9, tzinfo=UTC)
+FREEZE = Closed("freeze", "holidays", BEGAN - timedelta(days=1), BEGAN)
 CHURN = Slot("dev", "churn", Lane.LIVE)
 
 
@@ -175,7 +175,7 @@ HELD: list[tuple[Cause, dict[str, Any], dict[str, Any], str]] = [
     ("taken back", {}, {"records": [released(1), BAD]}, "taken back at dev-00000003-churn: put back (wrong answers)"),
     ("under way", {}, {"records": [released(1), STEP], "rule": Rule()}, "dev-00000003-churn is still being rolled"),
     ("under way", {}, {"underway": {CHURN}}, "a deployment of churn is under way"),
-    ("shut", {}, {"shut": Shut("a freeze", BEGAN)}, "a freeze"),
+    ("shut", {}, {"shut": FREEZE}, "nothing new goes out until 2026-11-02 09:00 UTC (holidays)"),
     ("checks", {"checked": "red"}, {}, "its checks did not pass"),
     ("checks", {"checked": "not yet"}, {}, "its checks are not all there yet"),
     ("checks", {"checked": "expired"}, {}, "its checks are expired"),
@@ -195,7 +195,7 @@ def test_each_reason_alone_keeps_it_from_merging(
 
 
 def test_every_reason_is_told_and_the_end_only_where_all_of_them_end() -> None:
-    shut = standing(shut=Shut("a freeze", BEGAN), rule=Rule(9))
+    shut = standing(shut=FREEZE, rule=Rule(9))
     found = may_merge(pull(by_the_bot=False), shut)
     assert isinstance(found, MustWait)
     assert [reason.cause for reason in found.reasons] == ["not the bot's", "shut", "clean"]
@@ -223,9 +223,7 @@ PUT_BACK = [released(1), released(2), BAD]
 
 
 def test_a_way_back_that_users_have_already_merges_whatever_holds_new_things() -> None:
-    now = standing(
-        rule=Rule(99), records=PUT_BACK, quarantined={entry(3).digest}, shut=Shut("a freeze"), mistake="gates"
-    )
+    now = standing(rule=Rule(99), records=PUT_BACK, quarantined={entry(3).digest}, shut=FREEZE, mistake="gates")
     assert may_merge(BACK, now) == MayMerge("users have it already, and main follows")
 
 
@@ -269,21 +267,3 @@ def test_records_say_what_users_get_and_no_text_does(change: Change, follows: bo
 def test_verdict_is_known_by_its_name_and_by_that_of_a_called_workflow() -> None:
     assert requires_verdict(["lint", "Verdict"]) and requires_verdict(["Promobot / Verdict"])
     assert not requires_verdict([]) and not requires_verdict(["No Verdict", "verdict", "Verdict / lint"])
-
-
-# --- a freeze -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Freeze:
-    start: datetime
-    end: datetime
-    reason: str = "holidays"
-
-
-def test_a_freeze_shuts_from_its_start_until_its_end() -> None:
-    freeze = Freeze(BEGAN, BEGAN + timedelta(days=1))
-    assert shut_by([freeze], BEGAN - timedelta(seconds=1)) is None
-    assert shut_by([freeze], freeze.end) is None
-    found = shut_by([freeze], BEGAN)
-    assert found is not None and found.until == freeze.end and "2026-11-03 09:00 UTC (holidays)" in found.why

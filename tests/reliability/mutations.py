@@ -137,6 +137,11 @@ T_MARKED = "tests/systems/test_marked.py"
 LEAVES_BY_MISTAKE = "tests/operations/test_check.py::test_what_would_leave_service_by_mistake_is_red"
 RECORD_SYNCED = f"{T_RECORDS}::test_a_record_is_synced_before_its_name_appears_and_the_name_after"
 
+POLICY, T_POLICY = "bot/domain/policy.py", "tests/domain/test_policy.py"
+POLICIES, T_POLICIES = "bot/operations/policies.py", "tests/operations/test_policies.py"
+T_AUTO_MERGE = "tests/systems/test_auto_merge.py"
+ALONE = f"{T_POLICY}::test_each_reason_alone_keeps_it_from_merging"
+
 CHECKS, T_ISOLATION = ".github/workflows/checks.yml", "tests/workflows/test_isolation.py"
 T_MANIFESTS = "tests/kubernetes/test_manifests.py"
 FORKS = f"{T_ISOLATION}::test_a_forks_verdict_is_red_and_nothing_of_it_needs_a_runner_of_ours"
@@ -145,6 +150,149 @@ TRITON_CONFIG = "bot/systems/triton/config.py"
 SEQUENTIAL, BAKES, T_BAKES = "bot/domain/sequential.py", "bot/domain/rollout.py", "tests/domain/test_rollout.py"
 T_DUE = "tests/operations/test_due.py"
 MUTATIONS = (
+    *(
+        Mutation("what merges by itself", what, POLICY, source, instead, (ALONE,))
+        for what, source, instead in (
+            (
+                "only where the settings say so",
+                "    if rule is None:\n",
+                "    if rule is None and not pull.by_the_bot:\n",
+            ),
+            ("only where Verdict is required", "    if not standing.requires_verdict:\n", "    if False:\n"),
+            ("only what something will deploy", "    if not standing.starts_workflows:\n", "    if False:\n"),
+            ("only what the bot opened", "    if not pull.by_the_bot:\n", "    if False:\n"),
+            ("nothing with a person's commit", "    if pull.people:\n", "    if False:\n"),
+            ("nothing beside its entry", "    if pull.beside:\n", "    if False:\n"),
+            ("nothing without an entry", "    if not pull.changes:\n", "    if False:\n"),
+            ("only what the bot was asked for", "    if not pull.was_asked:\n", "    if False:\n"),
+            ("no draft", "    if pull.is_draft:\n", "    if False:\n"),
+            ("nothing that a person switched off", "    if pull.switched_off:\n", "    if False:\n"),
+            (
+                "nothing in quarantine",
+                "    if held or any(digest in standing.quarantined for digest in judged):\n",
+                "    if False:\n",
+            ),
+            ("nothing without green checks", '    if pull.checked != "green":\n', "    if False:\n"),
+            ("nothing new while the settings have a mistake", "    if standing.mistake:\n", "    if False:\n"),
+            ("nothing that a person decides", '    if pull.kind != "proposal":\n', "    if False:\n"),
+            ("nothing new in a freeze", "    if standing.shut is not None:\n", "    if False:\n"),
+            ("nothing while its model is deployed", "    if slot in standing.underway:\n", "    if False:\n"),
+            (
+                "nothing while its model is rolled out",
+                '    elif newest is not None and newest.outcome == "rolling out":\n',
+                "    elif False:\n",
+            ),
+            (
+                "not before enough clean releases",
+                "        if clean.count < rule.after_clean:\n",
+                "        if False:\n",
+            ),
+        )
+    ),
+    *(
+        Mutation("what merges by itself", what, POLICY, source, instead, (f"{T_POLICY}::{test}",))
+        for what, source, instead, test in (
+            (
+                "a release that broke the row begins it anew",
+                "        if record.way_back or not record.is_well or release in breached:\n",
+                "        if not record.is_well:\n",
+                "test_releases_that_went_well_count_until_one_does_not",
+            ),
+            (
+                "a breach begins it anew",
+                "        if record.way_back or not record.is_well or release in breached:\n",
+                "        if record.way_back or not record.is_well:\n",
+                "test_where_the_settings_bake_only_what_is_baked_counts_and_a_breach_ends_it",
+            ),
+            (
+                "what bakes counts once it is baked",
+                "            clean += [release] if baked is None or release in baked else []\n",
+                "            clean += [release]\n",
+                "test_where_the_settings_bake_only_what_is_baked_counts_and_a_breach_ends_it",
+            ),
+            (
+                "only a way back needs no clean releases",
+                '    if pull.kind != "way back" or not pull.changes:\n',
+                "    if not pull.changes:\n",
+                "test_records_say_what_users_get_and_no_text_does",
+            ),
+            (
+                "only what users have already needs none",
+                "_names(change.after) == _names(_serves(served, change))",
+                "True",
+                "test_records_say_what_users_get_and_no_text_does",
+            ),
+        )
+    ),
+    *(
+        Mutation("what merges by itself", what, POLICIES, source, instead, (f"{T_POLICIES}::{test}",))
+        for what, source, instead, test in (
+            (
+                "only what the bot that looks opened",
+                "            by_the_bot=pull.author == self.memory.login,\n",
+                "            by_the_bot=True,\n",
+                "test_what_somebody_else_opened_is_not_merged",
+            ),
+            (
+                "only what the records say it was asked for",
+                "            was_asked=bool(asked) and bool(platform.ledger.proposers(fingerprint(asked))),\n",
+                "            was_asked=True,\n",
+                "test_what_somebody_pushed_to_the_branch_is_not_merged_and_what_was_on_is_taken_back",
+            ),
+            (
+                "only with evidence of its newest commit",
+                "                if one.head == pull.head and one.covers(release)\n",
+                "                if one.covers(release)\n",
+                "test_what_its_checks_passed_merges_by_itself_and_goes_into_service",
+            ),
+            (
+                "only where the branch's own rules decide",
+                "            required = requires_verdict(self.ports.forge.required_checks())\n",
+                "            required = True\n",
+                "test_where_no_rule_of_the_branch_would_decide_nothing_merges",
+            ),
+            (
+                "not where a deployment ended meanwhile",
+                "        if self.ports.notes.newest_deployment() != self.ports.newest:\n",
+                "        if False:\n",
+                "test_a_deployment_that_ends_meanwhile_has_it_decided_anew",
+            ),
+            (
+                "taken back as soon as the rules do not allow it",
+                "            is_off = self.ports.forge.stop_merging(self.pull.number)\n",
+                "            is_off = True\n",
+                "test_a_model_merges_by_itself_after_clean_releases_until_one_is_rolled_back",
+            ),
+            (
+                "what a person switched on stays on",
+                "        is_ours = self.pull.auto_merge_by == self.memory.login and bool(notes)\n",
+                "        is_ours = bool(self.pull.auto_merge_by)\n",
+                "test_what_a_person_switches_off_stays_off_and_what_a_person_switches_on_stays_on",
+            ),
+            (
+                "its reason stands in it before it merges",
+                "        self._tell(decided)\n        title",
+                "        title",
+                "test_where_githubs_rules_are_met_already_it_is_merged_at_the_commit_that_was_looked_at",
+            ),
+        )
+    ),
+    Mutation(
+        "what merges by itself",
+        "at the commit that was looked at",
+        "bot/systems/github.py",
+        '            "expectedHeadOid": head,\n            "mergeMethod"',
+        '            "mergeMethod"',
+        (f"{T_AUTO_MERGE}::test_another_commit_than_the_one_that_was_looked_at_is_not_merged",),
+    ),
+    Mutation(
+        "what merges by itself",
+        "not past a check that is red, required or not",
+        "bot/systems/github.py",
+        '            return None if "clean status" in said else "unstable"\n',
+        "            return None\n",
+        (f"{T_AUTO_MERGE}::test_where_nothing_is_left_to_wait_for_it_is_merged_now_but_not_past_a_red_check",),
+    ),
     # Bakes.
     Mutation(
         "bake",

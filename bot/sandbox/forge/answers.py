@@ -22,6 +22,7 @@ from bot.sandbox.forge.git import Commit, FileChange, Identity
 from bot.sandbox.forge.people import App, Person
 from bot.sandbox.forge.repository import Repository
 from bot.sandbox.forge.store import (
+    AutoMerge,
     CheckRun,
     Comment,
     Deployment,
@@ -145,6 +146,7 @@ class Answers:
         methods, reached = self.of.store.settings.methods, LEVELS.index(person.permission)
         allowed = {f"allow_{name}": kind in methods for kind, name in MERGES.items()}
         permissions = {name: level <= reached for level, name in enumerate(ACCESS)}
+        allowed["allow_auto_merge"] = self.of.store.settings.allow_auto_merge
         return self.repository("full-repository", **allowed, permissions=permissions)
 
     # Pull requests, comments, reviews
@@ -156,9 +158,16 @@ class Answers:
             "base": self._side(pull.base, pull.base_sha, self.of.owner),
         }
         texts = {"body": pull.body or None, "merge_commit_sha": pull.merge_commit or None}
-        found = self._made("pull", pull, kind=kind, **sides, **texts, **more)
+        wanted = {"auto_merge": self._auto_merge(pull.auto_merge)}
+        found = self._made("pull", pull, kind=kind, **sides, **texts, **wanted, **more)
         links = {"self": "url", "html": "html_url", **{name: f"{name}_url" for name in PULL_LINKS}}
         return found | {"_links": {name: {"href": found[field]} for name, field in links.items()}}
+
+    def _auto_merge(self, wanted: AutoMerge | None) -> Json | None:
+        if wanted is None:
+            return None
+        how = {"merge_method": wanted.method, "commit_title": wanted.title, "commit_message": wanted.message}
+        return {"enabled_by": self.user(wanted.by), **how}
 
     def whole_pull(self, pull: Pull, *, is_new: bool = False) -> Json:
         """A pull request as asking for one has it. For a new one GitHub has not yet looked whether it merges."""

@@ -18,6 +18,7 @@ from bot.sandbox.forge.limits import Limits
 from bot.sandbox.forge.people import ACTIONS_BOT, GITHUB, MERGE_QUEUE, Person
 from bot.sandbox.forge.repository import ONLY_BY_QUEUE, Repository
 from bot.sandbox.forge.store import (
+    AutoMerge,
     Comment,
     Deployment,
     DeploymentState,
@@ -113,7 +114,7 @@ class Forge(Repository):
             event = ""
             if state is not None and state != pull.state:
                 event = self._check_state_change(pull, state)
-                changes |= {"state": state, "closed_at": now() if state == "closed" else None}
+                changes |= {"state": state, "closed_at": now() if state == "closed" else None, "auto_merge": None}
             changed = pull.model_copy(update={**changes, "updated_at": now()})
             if event == "reopened":
                 changed = self._with_test_merge(changed.model_copy(update={"head_sha": self.git.branch(pull.head)}))
@@ -163,6 +164,74 @@ class Forge(Repository):
                 raise ApiError(405, "Pull Request is not mergeable")
             return self.fast_forward(pull, made, base=base, by=by)
 
+    # Auto-merge: https://docs.github.com/en/pull-requests/…/automatically-merging-a-pull-request
+
+    def set_auto_merge(self, node: str, wanted: AutoMerge | None, *, expected: str | None) -> int | None:
+        """Merge the pull request with this node id as soon as its branch's rules allow it; None: no longer.
+
+        Return its number, None if it is not here. GitHub also switches it off where somebody who may not write
+        pushes to the branch; here all who push may write. Raises 422 in GitHub's words.
+        """
+        with self._lock:
+            pull = next((one for one in self.store.pulls() if node_id("pull-request", one.id) == node), None)
+            if pull is None:
+                return None
+            if wanted is None:
+                if pull.auto_merge is None:
+                    raise unprocessable("Can't disable auto-merge for this pull request.")
+                self.store.put(pull.model_copy(update={"auto_merge": None, "updated_at": now()}))
+                return pull.number
+            if refused := self._no_auto_merge(pull, wanted, expected):
+                raise unprocessable(refused)
+            self.store.put(pull.model_copy(update={"auto_merge": wanted, "updated_at": now()}))
+            return pull.number
+
+    def _no_auto_merge(self, pull: Pull, wanted: AutoMerge, expected: str | None) -> str:
+        """Why GitHub takes no auto-merge of a pull request; empty where it does."""
+        if not self.store.settings.allow_auto_merge:
+            return "Auto merge is not allowed for this repository"
+        if pull.state != "open":
+            return "Can't enable auto-merge for this pull request."
+        if expected not in (None, pull.head_sha):
+            return "Head branch was modified. Review and try the merge again."
+        if wanted.method not in self.store.settings.methods:
+            return f"Merge method {wanted.method} is not allowed on this repository"
+        state = self.mergeable_state(pull, mergeable=self.is_mergeable(pull))
+        if state in ("clean", "unstable"):
+            # Nothing is left to wait for. Where a branch has no rules at all, GitHub says that.
+            is_ruled = self.store.protection(pull.base) or self.merge_queue_of(pull.base)
+            said = f"Pull request is in {state} status" if is_ruled else "Protected branch rules not configured"
+            return f"Pull request {said}" + ("" if is_ruled else " for this branch")
+        return ""
+
+    def advance(self) -> None:
+        """See what a check or a review that is new means for auto-merges and for the merge queue."""
+        with self._lock:
+            self._auto_merges()
+            self._advance_queue()
+
+    def _auto_merges(self) -> None:
+        """Merge what was to be merged as soon as the rules allow it, in the name of the person who wanted that."""
+        for pull in self.store.pulls():
+            wanted = pull.auto_merge
+            if pull.state != "open" or wanted is None:
+                continue
+            by = self.people.named(wanted.by).model_copy(update={"starts_workflows": wanted.starts_workflows})
+            try:
+                if self.merge_queue_of(pull.base):
+                    self.enqueue(node_id("pull-request", pull.id), expected=pull.head_sha, by=by)
+                else:
+                    self.merge_pull(
+                        pull.number,
+                        method=wanted.method,
+                        sha=pull.head_sha,
+                        title=wanted.title or None,
+                        message=wanted.message or None,
+                        by=by.model_copy(update={"permission": "write"}),  # it goes round no rule
+                    )
+            except ApiError:
+                continue  # not yet
+
     def _unsigned_merge(self, pull: Pull, method: MergeMethod, base: str, head: str) -> str:
         """Why a branch that takes signed commits only does not take this merge; empty where it does."""
         if not self.asks_for_signatures(f"refs/heads/{pull.base}") or method == "squash":
@@ -183,7 +252,7 @@ class Forge(Repository):
         return merged
 
     def _close(self, pull: Pull, by: Person, *, merged: str = "") -> Pull:
-        changes: dict[str, object] = {"state": "closed", "closed_at": now(), "updated_at": now()}
+        changes: dict[str, object] = {"state": "closed", "closed_at": now(), "updated_at": now(), "auto_merge": None}
         if merged:
             changes |= {"merged_at": now(), "merged_by": by.login, "merge_commit": merged}
         closed = pull.model_copy(update=changes)
@@ -267,9 +336,8 @@ class Forge(Repository):
             return position
 
     def _run_completed(self) -> None:
-        """See what a run that has ended means for the merge queue."""
-        with self._lock:
-            self._advance_queue()
+        """See what a run that has ended means for auto-merges and for the merge queue."""
+        self.advance()
 
     def _advance_queue(self) -> None:
         """Go on as far as it goes now: make the first entry's group, merge it when green, drop it when red."""
@@ -349,6 +417,7 @@ class Forge(Repository):
         review = Review.model_validate({"id": self.store.next_id(), **said})
         self.store.put(review)
         self._fire(events.reviewed(self.answers, pull, review, by), by)
+        self.advance()
         return review
 
     # References

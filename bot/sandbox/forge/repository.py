@@ -101,7 +101,11 @@ class Repository:
         return reported + [(job.id, job.name, job.status, job.conclusion) for _, job in self.jobs_on(sha)]
 
     def _all_green(self, sha: str) -> bool:
-        return all(status == "completed" and said in GREEN for _, _, status, said in self.checks_on(sha))
+        return all(status == "completed" and said in GREEN for status, said in self._newest_checks(sha).values())
+
+    def _newest_checks(self, sha: str) -> Mapping[str, tuple[str, str | None]]:
+        """Status and conclusion of each check of a commit by name; of two of a name the newer one counts."""
+        return {name: (status, said) for _, name, status, said in sorted(self.checks_on(sha), key=lambda one: one[0])}
 
     # The conditions before a branch moves, with GitHub's words if they do not hold
 
@@ -132,9 +136,7 @@ class Repository:
 
     def check_states(self, rules: Protection, sha: str) -> Mapping[str, str]:
         """For each required check what it is on a commit: expected, in progress, failing or successful."""
-        newest = {
-            name: (status, said) for _, name, status, said in sorted(self.checks_on(sha), key=lambda one: one[0])
-        }
+        newest = self._newest_checks(sha)
         return {name: _state(*newest.get(name, ("", None))) for name in rules.checks}
 
     def _approvals(self, pull: Pull) -> list[str]:

@@ -24,6 +24,16 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class AutoMerge(Record):
+    """That GitHub merges a pull request as soon as its branch's rules allow it: who wants that, and how."""
+
+    by: str
+    starts_workflows: bool
+    method: MergeMethod
+    title: str = ""
+    message: str = ""
+
+
 class Pull(Record):
     number: int
     id: int
@@ -44,6 +54,7 @@ class Pull(Record):
     merged_by: str = ""
     merge_commit: str = ""
     """The commit that the merge made; for an open one, the test merge that ``refs/pull/N/merge`` points to."""
+    auto_merge: AutoMerge | None = None
 
 
 class Comment(Record):
@@ -155,6 +166,7 @@ class RepositorySettings(Record):
     former_names: tuple[str, ...] = ()
     methods: tuple[MergeMethod, ...] = ("merge", "squash", "rebase")
     """The ways in which pull requests may be merged."""
+    allow_auto_merge: bool = False
 
 
 class State(BaseModel):

@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import AliasPath, Field
@@ -16,7 +16,7 @@ from bot.sandbox.forge.api.request import Anyone, Body, Found, Server
 from bot.sandbox.forge.errors import ApiError, not_found, unprocessable
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.people import App, BadJwt, Person
-from bot.sandbox.forge.store import now
+from bot.sandbox.forge.store import AutoMerge, MergeMethod, now
 
 router = APIRouter()
 graphql = APIRouter()
@@ -26,6 +26,15 @@ ENQUEUE = (
     "{ enqueuePullRequest(input: $input) { mergeQueueEntry { position } } }"
 )
 COMMIT = "mutation($input: CreateCommitOnBranchInput!) { createCommitOnBranch(input: $input) { commit { oid } } }"
+AUTO_MERGE = (
+    "mutation($input: EnablePullRequestAutoMergeInput!) "
+    "{ enablePullRequestAutoMerge(input: $input) { pullRequest { number } } }"
+)
+NO_AUTO_MERGE = (
+    "mutation($input: DisablePullRequestAutoMergeInput!) "
+    "{ disablePullRequestAutoMerge(input: $input) { pullRequest { number } } }"
+)
+METHODS: dict[str, MergeMethod] = {"MERGE": "merge", "SQUASH": "squash", "REBASE": "rebase"}
 TOKEN_LASTS = timedelta(hours=1)
 
 
@@ -82,6 +91,16 @@ class CommitOnBranch(Body):
         return found
 
 
+class WantedAutoMerge(Body):
+    """The input of enablePullRequestAutoMerge, and of disablePullRequestAutoMerge, which has the first field only."""
+
+    node: str = Field(validation_alias="pullRequestId")
+    expected: str | None = Field(None, validation_alias="expectedHeadOid")
+    method: Literal["MERGE", "SQUASH", "REBASE"] = Field("MERGE", validation_alias="mergeMethod")
+    title: str = Field("", validation_alias="commitHeadline")
+    message: str = Field("", validation_alias="commitBody")
+
+
 class Query(Body):
     query: str
     variables: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -111,7 +130,10 @@ def create_token(server: Server, app: Asking, number: int, wanted: WantedToken |
 
 @graphql.post("/api/graphql")
 def answer_graphql(request: Request, person: Anyone, asked: Query) -> Json:
-    """Answer who the caller is (GET /user is closed to Apps), and what REST does not have: queues, signed commits."""
+    """Answer who the caller is (GET /user is closed to Apps), and what REST does not have.
+
+    That is merge queues, signed commits and auto-merge.
+    """
     query = re.sub(r"\s+", " ", asked.query).strip()
     if query in ("query { viewer { login } }", "{ viewer { login } }"):
         return {"data": {"viewer": {"login": person.login}}}
@@ -119,7 +141,40 @@ def answer_graphql(request: Request, person: Anyone, asked: Query) -> Json:
         return _enqueue(request.app.state.repositories, asked.variables.get("input", {}), person)
     if query == COMMIT:
         return _commit(request.app.state.repositories, asked.variables.get("input", {}), person)
-    return {"errors": [{"message": f"The forge answers {{ viewer {{ login }} }}, {ENQUEUE} and {COMMIT} only."}]}
+    if query in (AUTO_MERGE, NO_AUTO_MERGE):
+        return _auto_merge(request.app.state.repositories, query, asked.variables.get("input", {}), person)
+    known = ", ".join((ENQUEUE, AUTO_MERGE, NO_AUTO_MERGE, COMMIT))
+    return {"errors": [{"message": f"The forge answers {{ viewer {{ login }} }}, {known} only."}]}
+
+
+def _auto_merge(repositories: Iterable[Forge], query: str, given: dict[str, Any], person: Person) -> Json:
+    """Switch auto-merge of a pull request on or off."""
+    name = "enablePullRequestAutoMerge" if query == AUTO_MERGE else "disablePullRequestAutoMerge"
+
+    def refused(kind: str, message: str) -> Json:
+        return {"data": {name: None}, "errors": [{"type": kind, "path": [name], "message": message}]}
+
+    try:
+        wanted = WantedAutoMerge.model_validate(given)
+    except ValueError as wrong:
+        return {"errors": [{"message": f"Variable $input of type {name}Input! was provided invalid value ({wrong})"}]}
+    if not (person.may("contents") and person.may("pull_requests")):
+        return refused("FORBIDDEN", "Resource not accessible by integration")
+    how = AutoMerge(
+        by=person.login,
+        starts_workflows=person.starts_workflows,
+        method=METHODS[wanted.method],
+        title=wanted.title,
+        message=wanted.message,
+    )
+    try:
+        for forge in repositories:
+            number = forge.set_auto_merge(wanted.node, how if query == AUTO_MERGE else None, expected=wanted.expected)
+            if number is not None:
+                return {"data": {name: {"pullRequest": {"number": number}}}}
+    except ApiError as error:
+        return refused("UNPROCESSABLE", error.message)
+    return refused("NOT_FOUND", f"Could not resolve to a node with the global id of '{wanted.node}'.")
 
 
 def _commit(repositories: Iterable[Forge], given: dict[str, Any], person: Person) -> Json:

@@ -59,6 +59,7 @@ def create_check(repository: Found, person: Writer, new: NewCheck) -> Json:
     who = {"id": repository.store.next_id(), "sha": commit_of(repository, new.head_sha), "creator": person.login}
     check = CheckRun.model_validate({**said, **who})
     repository.store.put(check)
+    repository.advance()
     return repository.answers.check(check)
 
 

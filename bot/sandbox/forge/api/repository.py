@@ -36,6 +36,7 @@ class ChangedRepository(Body):
     allow_merge_commit: bool | None = None
     allow_squash_merge: bool | None = None
     allow_rebase_merge: bool | None = None
+    allow_auto_merge: bool | None = None
 
 
 class NamedCheck(Body):
@@ -87,7 +88,7 @@ def get_repository(repository: Found, person: Anyone) -> Json:
 
 @router.patch(REPO)
 def change_repository(repository: Found, person: Administrator, changed: ChangedRepository) -> Json:
-    """Rename it, and say how pull requests may be merged."""
+    """Rename it, and say how pull requests may be merged, and whether by auto-merge."""
     methods = repository.store.settings.methods
     asked = {"merge": changed.allow_merge_commit, "squash": changed.allow_squash_merge}
     asked["rebase"] = changed.allow_rebase_merge
@@ -95,6 +96,8 @@ def change_repository(repository: Found, person: Administrator, changed: Changed
     if not wanted:
         raise unprocessable("Sorry, you need to allow at least one merge strategy.")
     repository.store.set(methods=wanted)
+    if changed.allow_auto_merge is not None:
+        repository.store.set(allow_auto_merge=changed.allow_auto_merge)
     if changed.name:
         repository.rename(f"{repository.owner}/{changed.name}")
     return repository.answers.whole_repository(person)
