@@ -234,7 +234,9 @@ class _One:
     def settle(self, candidate: Candidate, standing: Standing) -> Decided | None:
         """Decide, and do what follows."""
         notes = self.ports.notes.policy_notes(self.pull.number)
-        asked = replace(candidate, switched_off=self._is_switched_off(notes))
+        # A person who only looks is not the bot: then a pull request of any bot counts as its own.
+        is_its_own = candidate.by_the_bot or (self.ports.only_looks and self.pull.author.endswith("[bot]"))
+        asked = replace(candidate, by_the_bot=is_its_own, switched_off=self._is_switched_off(notes))
         decided = may_merge(asked, standing)
         if isinstance(decided, MayMerge) and not self.pull.auto_merge_by:
             # Asked where it matters: GitHub tells it by two requests.

@@ -285,7 +285,7 @@ def _has_rules(settings: Environment) -> bool:
     if settings.path is not None or settings.windows or settings.freezes:
         return True
     rollouts = any(rules.watched is not None for rules in settings.rollout.values())
-    return rollouts or any(gate.shadow is not None for gate in settings.gates.values())
+    return rollouts or settings.merge is not None or any(gate.shadow is not None for gate in settings.gates.values())
 
 
 def _with_new_ones(ledger: Ledger, records: Sequence[DeploymentRecord]) -> list[DeploymentRecord]:

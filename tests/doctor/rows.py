@@ -345,6 +345,12 @@ def _rebase_only(world: World, stack: ExitStack) -> None:
     world.configure("dev", github={"merge_method": "squash"})
 
 
+def _auto_merge_without_a_rule(world: World, stack: ExitStack) -> None:
+    stack.callback(worlds.change_repository, world.sandbox, allow_auto_merge=False)
+    worlds.change_repository(world.sandbox, allow_auto_merge=True)
+    world.configure("dev", merge={"when": "checks pass"})
+
+
 def _signatures_and_none_made(world: World, stack: ExitStack) -> None:
     stack.callback(worlds.drop_rulesets, world.sandbox)
     worlds.ask_for_signatures(world.sandbox, "refs/heads/promobot*/**")
@@ -826,6 +832,22 @@ ROWS = (
         "github.merge_method is squash, and main allows rebase",
         NOTHING,
         _rebase_only,
+    ),
+    Row(
+        "auto-merge-not-allowed",
+        "`merge` is set, and the repository does not allow auto-merge",
+        "GitHub",
+        "promobot/models does not allow auto-merge",
+        NOTHING,
+        setting(merge={"when": "checks pass"}),
+    ),
+    Row(
+        "verdict-not-required",
+        "`merge` is set, and main does not require the check Verdict",
+        "GitHub",
+        "the rules of main do not require Verdict",
+        NOTHING,
+        _auto_merge_without_a_rule,
     ),
     Row(
         "commits-not-signed",

@@ -17,7 +17,7 @@ from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome, Ro
 from bot.domain.release import Slot
 from bot.errors import Refused, Rejected
 from bot.records.directory import RecordStore
-from bot.records.ledger import Ledger, OriginNote
+from bot.records.ledger import Ledger, OriginNote, PolicyNote
 from tests.domain.entries import a_record, entry, release
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -304,3 +304,16 @@ def test_where_a_deployment_comes_from_is_kept_once_and_counts_for_all_steps_of_
     assert ledger.origins_known() == {first.id, at_once.id}
     told = [one.origin for one in ledger.with_origins(ledger.deployments())]
     assert told == [None, Origin(pull_request=57), Origin(pull_request=57), asked]
+
+
+def test_what_policies_do_is_kept_in_the_order_of_time_and_once(ledger: Ledger) -> None:
+    def note(number: int, what: str, seconds: int) -> PolicyNote:
+        given = {"pull_request": number, "head": "a" * 40, "what": what, "why": what, "by": "a/1"}
+        return PolicyNote.model_validate({**given, "at": NOW + timedelta(seconds=seconds)})
+
+    assert (ledger.policy_notes(7), ledger.pull_requests_of_policies()) == ([], [])
+    notes = [note(7, "asking", 1), note(7, "on", 2), note(7, "taken back", 3), note(7, "asking", 4)]
+    for one in (*reversed(notes), note(12, "merged", 1), notes[0]):
+        ledger.note_policy(one)
+    assert ledger.policy_notes(7) == notes
+    assert ledger.pull_requests_of_policies() == [7, 12]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -14,13 +15,13 @@ from bot.domain.record import Rollout
 from bot.errors import Denied, OutsideError, Unavailable
 from bot.platform import Platform
 from bot.records.directory import RecordStore
-from bot.records.ledger import RolloutNote
+from bot.records.ledger import Ledger, PolicyNote, RolloutNote
 from bot.settings import RolloutRules
 from bot.slack.blocks import promotion_message
-from bot.slack.follow import Away, _away, _bake
+from bot.slack.follow import Away, _away, _bake, _policy, _with_policy
 from bot.systems.slack import Posted
 from tests.domain.entries import a_record, entry
-from tests.slack.test_messages import OPEN
+from tests.slack.test_messages import MERGED, OPEN
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,3 +79,27 @@ def test_what_broke_its_rules_and_stays_does_not_bake(baking: Platform) -> None:
     note = RolloutNote(rollout=rollout.id, what="breach", at=AT, by="watch", only_told="the settings say so")
     baking.ledger.note_rollout(note)
     assert _bake(baking, None, a_record(entry(2), number=2, at=AT, rollout=rollout)) is None
+
+
+def test_what_a_policy_did_last_is_read_until_it_is_deployed_and_known_from_the_message_then(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    store.begin()
+    ledger = Ledger(store, "dev")
+    assert _policy(ledger, OPEN, [Progress("green")], None) == ""
+
+    def note(what: Literal["asking", "on", "taken back"], minutes: int) -> None:
+        at = AT + timedelta(minutes=minutes)
+        ledger.note_policy(
+            PolicyNote(pull_request=OPEN.number, head=OPEN.head, what=what, why=f"why: {what}", at=at, by="a/1")
+        )
+
+    note("asking", 1)
+    note("on", 2)
+    assert _policy(ledger, OPEN, [Progress("green")], Posted("1", {"policy": ""})) == "on: why: on"
+    assert _with_policy(Progress("green"), "on: why: on") == Progress("green", merges_itself="why: on")
+    note("taken back", 3)
+    said = _policy(ledger, MERGED, [Progress("deploying")], None)
+    assert _with_policy(Progress("green"), said) == Progress("green", no_longer="why: taken back")
+    known = Posted("1", {"policy": "on: it was known"})
+    assert _policy(ledger, MERGED, [Progress("served")], known) == "on: it was known"
+    assert _with_policy(Progress("green"), "") == Progress("green")

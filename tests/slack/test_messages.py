@@ -164,6 +164,25 @@ def test_what_is_served_says_how_it_bakes(is_over: bool, says: str, step: str) -
         assert (progress.stage, progress.bake) == ("left", None), "what has left service bakes no longer"
 
 
+def test_a_message_says_whether_it_merges_by_itself_and_why() -> None:
+    green = progress_of(OPEN, evidence=[evidence()], records=[BEFORE], underway=[])
+    itself = replace(green, merges_itself="its checks passed; 5 clean releases of churn")
+    message = blocks.promotion_message(OPEN, itself, way_back=None)
+    assert_slack_takes_it(message.blocks)
+    assert message.text == "🟢 churn 1 → 2 in dev: its checks passed; it merges by itself (#12)", message.text
+    assert "🤖 Merges by itself: its checks passed; 5 clean releases of churn" in str(message.blocks)
+    served = blocks.promotion_message(MERGED, replace(itself, stage="served"), way_back=None)
+    assert "🤖 Was to merge by itself: its checks passed" in str(served.blocks)
+
+    back = replace(green, no_longer="taken back at dev-00000031-churn: put back <wrong>")
+    message = blocks.promotion_message(OPEN, back, way_back=None)
+    assert "its checks passed; merge it" in message.text
+    assert "✋ No longer merges by itself: taken back at dev-00000031-churn: put back &lt;wrong&gt;" in str(
+        message.blocks
+    )
+    assert "by itself" not in str(blocks.promotion_message(OPEN, green, way_back=None).blocks)
+
+
 HELD = Held(
     Change("dev", "models", "churn", entry(1), entry(2)),
     Hold("evidence", "its checks in #12 did not pass", "`promobot recheck churn --env dev`", AT - timedelta(hours=2)),
