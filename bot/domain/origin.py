@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bot.domain.bundle import ONLY_WHERE_GIVEN
 
+POLICY = "the policy"
+"""Who proposed, or had merged, what no person did."""
+
 
 class Origin(BaseModel):
     """The way of a release until main asked for it, as far as it is known; null or empty where it is not.

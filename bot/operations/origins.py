@@ -12,14 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change
-from bot.domain.origin import Origin
+from bot.domain.origin import POLICY, Origin
 from bot.domain.record import DeploymentRecord
 from bot.domain.scope import fingerprint
 from bot.errors import NotRegistered
 from bot.operations import Say
 from bot.operations.attempts import reported
 from bot.operations.latest_merges import LatestMerges, checked_in
-from bot.records.ledger import Ledger, OriginNote
+from bot.records.ledger import Ledger, OriginNote, Proposer
 
 if TYPE_CHECKING:
     from bot.platform import Platform
@@ -36,14 +36,14 @@ next one's."""
 _BY_THE_SECOND = timedelta(seconds=1)
 """GitHub tells merges by the second."""
 
-Registered = Callable[[str, int], "RegisteredVersion"]
+LookUp = Callable[[str, int], "RegisteredVersion"]
 
 
 def note_origins(
     platform: Platform,
     records: Sequence[DeploymentRecord],
     merged: Callable[[], LatestMerges],
-    registered: Registered,
+    registered: LookUp,
     *,
     say: Say,
 ) -> dict[str, Origin]:
@@ -111,7 +111,7 @@ def _people_of(platform: Platform, pull: PullRequest, changes: Sequence[Change])
         if one.at and pull.merged_at and one.at <= pull.merged_at
     ]
     asked = platform.ledger.proposers(fingerprint(changes))
-    named = sorted({one.github or f"{one.slack} in Slack" for one in asked if one.github or one.slack})
+    named = sorted({name for one in asked if (name := _name(one))})
     return Origin(
         pull_request=pull.number,
         url=pull.url,
@@ -124,7 +124,14 @@ def _people_of(platform: Platform, pull: PullRequest, changes: Sequence[Change])
     )
 
 
-def _registered(origin: Origin, record: DeploymentRecord, registered: Registered) -> Origin:
+def _name(one: Proposer) -> str:
+    """Return whom people know as who asked; empty where nobody did."""
+    if one.policy:
+        return POLICY
+    return one.github or (f"{one.slack} in Slack" if one.slack else "")
+
+
+def _registered(origin: Origin, record: DeploymentRecord, registered: LookUp) -> Origin:
     if record.after is None:
         return origin
     try:

@@ -59,21 +59,14 @@ def report(platforms: Iterable[Platform], *, since: datetime, until: datetime) -
             unknown[platform.environment] = str(error)
             continue
         every = deliveries(records)
-        names = sorted({(one.name, one.is_bundle) for one in every})
-        of_models = [
-            OfModel(name, is_bundle, numbers((one for one in every if one.name == name), since, until))
-            for name, is_bundle in names
-        ]
         listed = [one for one in every if _is_counted(one, since, until)]
-        counted = {one.name for one in listed}
-        found.append(
-            OfEnvironment(
-                platform.environment,
-                numbers(every, since, until),
-                tuple(one for one in of_models if one.name in counted),
-                tuple(listed),
-            )
-        )
+        by_name: dict[tuple[str, bool], list[Delivery]] = {}
+        for one in listed:
+            by_name.setdefault((one.name, one.is_bundle), []).append(one)
+        models = [
+            OfModel(name, is_bundle, numbers(own, since, until)) for (name, is_bundle), own in sorted(by_name.items())
+        ]
+        found.append(OfEnvironment(platform.environment, numbers(listed, since, until), tuple(models), tuple(listed)))
     return Report(since, until, tuple(found), unknown)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from bot.domain.names import short
+from bot.domain.origin import POLICY
 from bot.render import evaluation as evaluation_words
 from bot.render import memory as memory_words
 from bot.render import metrics as metric_words
@@ -118,7 +119,7 @@ def _delivery(one: Delivery) -> list[str]:
         lines.append(said)
     if origin is not None and origin.pull_request is not None and one.review_seconds is not None:
         for_what = "its review" if origin.approved_at is not None else "its merge"
-        by = ", by the policy of the environment" if origin.by_policy else ""
+        by = f", merged by {POLICY}" if origin.by_policy else ""
         lines.append(f"#{origin.pull_request} waited {lasting(one.review_seconds)} for {for_what}{by}")
     if back := came_back(one):
         lines.append(f"failed users: {back}")

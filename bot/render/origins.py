@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from bot.domain.origin import Origin
+from bot.domain.origin import POLICY, Origin
 
 
 def in_words(origin: Origin) -> list[str]:
@@ -22,7 +22,7 @@ def in_words(origin: Origin) -> list[str]:
 
 def people(origin: Origin) -> list[str]:
     """Return who proposed, approved and merged it, and when, as far as that is known."""
-    merged_by = "the policy of the environment" if origin.by_policy else origin.merged_by
+    merged_by = POLICY if origin.by_policy else origin.merged_by
     return [
         f"{what} by {who or 'somebody'}" + (f" {_time(at)}" if at else "")
         for what, who, at in (

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bot.domain.desired import Entry
+from bot.domain.desired import Change, Entry
+from bot.domain.metrics import Measured
 from bot.domain.origin import Origin
 from bot.domain.record import DeploymentRecord
-from bot.operations.origins import is_of
+from bot.errors import NotRegistered, Unavailable
+from bot.operations.origins import LookUp, is_of, note_origins
+from bot.records.directory import RecordStore
+from bot.records.ledger import Ledger
+from bot.settings import Deadlines
+from bot.systems.github import Approval, PullRequest
+from bot.systems.mlflow import RegisteredVersion
 from tests.domain.entries import a_record, entry
 from tests.operations.world import HTTP, Registered, World
 from tests.stand_ins.recording import Link
@@ -166,3 +176,74 @@ def test_what_was_merged_too_early_or_too_late_brought_nothing(
     assert is_of(at, record, records) is expected
     other = _deployed(2, entry(2), 9.95, model="fraud")
     assert is_of(AT + timedelta(minutes=9), record, [other, record]), "another model says nothing of it"
+
+
+class Merged:
+    """The merged pull requests: number 50 and the version of what each asked for."""
+
+    def that_asked(self, change: Change, **_: int | None) -> PullRequest | None:
+        version = change.after.version if change.after else 0
+        at = AT + timedelta(minutes=10 * version - 1)
+        pull = PullRequest(
+            50 + version, f"https://g/{50 + version}", "", "", "closed", True, "b", "h", "b", "bot", at
+        )
+        return pull if version != 3 else None
+
+    def changed(self, _: PullRequest) -> list[Change]:
+        return []
+
+
+class OneGitHub:
+    """Knows one approval before each merge, and one after it."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def approvals(self, number: int) -> list[Approval]:
+        merged = AT + timedelta(minutes=10 * (number - 50) - 1)
+        self.asked.append(number)
+        return [
+            Approval("sam", "h", merged - timedelta(minutes=5)),
+            Approval("kim", "h", merged + timedelta(minutes=5)),
+        ]
+
+    def pull_request(self, number: int) -> PullRequest:
+        return PullRequest(number, "", "", "", "closed", True, "b", "h", "b", "bot", merged_by="alex")
+
+
+def test_the_next_deployment_asks_for_all_that_lack_their_origin(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "records")
+    store.begin()
+    ledger, github = Ledger(store, "dev"), OneGitHub()
+    platform: Any = SimpleNamespace(ledger=ledger, github=github, settings=SimpleNamespace(deadlines=Deadlines()))
+    again = _deployed(5, entry(4), 50, before=entry(4))
+    at_once = _deployed(6, entry(3), 60, before=entry(4), origin=Origin(asked_at=AT))
+    records = [_deployed(n, entry(n), 10 * n) for n in (1, 2, 3, 4)] + [again, at_once]
+    said: list[str] = []
+
+    def ask(registered: LookUp) -> dict[str, Origin]:
+        return note_origins(platform, records, Merged, registered, say=said.append)  # type: ignore[arg-type]
+
+    def away(model: str, version: int) -> RegisteredVersion:
+        raise Unavailable("no connection", system="MLflow (http://mlflow)")
+
+    assert ask(away) == {} and ledger.origins_known() == frozenset()
+    failing = "where the newest releases come from is not known yet, the next deployment asks again"
+    assert said == [f"{failing}: MLflow (http://mlflow): no connection"]
+
+    def registered(model: str, version: int) -> RegisteredVersion:
+        if version == 2:
+            raise NotRegistered("there is no version 2 of churn", system="MLflow (http://mlflow)")
+        found = RegisteredVersion(model, version, "READY", "", "", "", Measured(), {}, {}, "")
+        return replace(found, registered_at=AT - timedelta(days=version))
+
+    found = ask(registered)
+    assert set(found) == ledger.origins_known() == {one.id for one in records[:4]}
+    one, two, three, four, none, asked = [record.origin for record in ledger.with_origins(records)]
+    assert one is not None and (one.pull_request, one.approved_by, one.merged_by) == (51, "sam", "alex")
+    assert one.registered_at == AT - timedelta(days=1) and one.proposed_by == "bot"
+    assert two is not None and two.registered_at is None
+    assert two.unknown == "when it was registered: MLflow (http://mlflow): there is no version 2 of churn"
+    assert three == Origin(registered_at=AT - timedelta(days=3)), "no pull request asked for it"
+    assert four is not None and none is None and asked == at_once.origin
+    assert ask(registered) == {} and sorted(github.asked[-3:]) == [51, 52, 54], "each is asked once"

@@ -128,6 +128,7 @@ SYNCED = f"{T_SHARE}::test_whatever_a_rename_shows_was_synced_before_and_the_ren
 OPENED = f"{T_SHARE}::test_a_folder_is_opened_before_what_lies_in_it_is_looked_at"
 MLFLOW_METRICS, T_MLFLOW = "bot/systems/mlflow/metrics.py", "tests/systems/test_mlflow.py"
 LEDGER, T_LEDGER = "bot/records/ledger.py", "tests/records/test_ledger.py"
+T_REPORT, T_ORIGINS = "tests/domain/test_report.py", "tests/operations/test_origins.py"
 GIT, T_GIT = "bot/systems/git.py", "tests/systems/test_git.py"
 T_DOMAIN_RECORDS = "tests/domain/test_records.py"
 COVERS = f"{T_DOMAIN_RECORDS}::test_evidence_counts_for_its_own_entry_and_for_no_other_of_the_same_digest"
@@ -4529,6 +4530,48 @@ MUTATIONS = (
         "_one_triton(change) for change in alone} if len(tritons) == 1 else {}",
         "_one_triton(change) for change in alone} if False else {}",
         ("tests/operations/test_room.py::test_a_real_triton_gives_up_one_version_before_it_loads_the_next",),
+    ),
+    Mutation(
+        "report",
+        "an old merge of the same version does not explain a way back to it",
+        "bot/operations/origins.py",
+        "    return not others or merged_at >= others[-1] - slack\n",
+        "    return True\n",
+        (f"{T_ORIGINS}::test_what_was_merged_too_early_or_too_late_brought_nothing",),
+    ),
+    Mutation(
+        "report",
+        "what could not be asked is asked by the next deployment",
+        "bot/operations/origins.py",
+        "        if record.origin is None and record.before != record.after\n",
+        "        if record.origin is None and record.before != record.after and record is records[-1]\n",
+        (f"{T_ORIGINS}::test_the_next_deployment_asks_for_all_that_lack_their_origin",),
+    ),
+    Mutation(
+        "report",
+        "a time that is not known is not zero",
+        "bot/domain/report.py",
+        "known = sorted(one for one in seconds if one is not None)",
+        "known = sorted(one or 0.0 for one in seconds)",
+        (f"{T_REPORT}::test_the_ninth_of_ten",),
+    ),
+    Mutation(
+        "report",
+        "the steps of a rollout are one release",
+        "bot/domain/report.py",
+        "            group = rollouts.get(record.rollout.id)\n",
+        "            group = None\n",
+        (
+            f"{T_REPORT}::test_a_step_that_failed_before_its_switch_leaves_the_rollout_under_way_or_takes_it_from_users",
+        ),
+    ),
+    Mutation(
+        "report",
+        "a canary that is taken away does not hide the release that answers all along",
+        "bot/domain/report.py",
+        'elif self._by.get(place, (0, ""))[1] != record.after.digest:  # else it has been there all along',
+        "else:",
+        (f"{T_REPORT}::test_a_canary_that_was_taken_away_leaves_the_release_that_answers_all_along",),
     ),
     Mutation(
         "explain",
