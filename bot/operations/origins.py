@@ -126,9 +126,7 @@ def _people_of(platform: Platform, pull: PullRequest, changes: Sequence[Change])
 
 def _name(one: Proposer) -> str:
     """Return whom people know as who asked; empty where nobody did."""
-    if one.policy:
-        return POLICY
-    return one.github or (f"{one.slack} in Slack" if one.slack else "")
+    return POLICY if one.policy else one.name
 
 
 def _registered(origin: Origin, record: DeploymentRecord, registered: LookUp) -> Origin:

@@ -105,6 +105,8 @@ class Memory:
     records: list[DeploymentRecord] = field(default_factory=list)
     """Those of the source."""
     baked: set[str] = field(default_factory=set)
+    policys: dict[str, bool] = field(default_factory=dict)
+    """Of deployments after a way back, whether a policy proposed what they brought."""
     done: dict[str, str] = field(default_factory=dict)
     """What came of the requests that are done, by id."""
     failed: dict[str, tuple[int, datetime, Decided]] = field(default_factory=dict)
@@ -171,6 +173,13 @@ class _Forge:
         before, after = (readable_at(self.repository, self.environment, commit) for commit in (base, head))
         return changes(before, after) if before and after else []
 
+    def pull(self, number: int) -> PullRequest | None:
+        """Return a pull request; None where GitHub has none of that number."""
+        try:
+            return self.github.pull_request(number)
+        except Rejected:
+            return None
+
     def proposes(self, unit: Unit, found: Sequence[Change]) -> str:
         """Return the digest of a unit that these changes lead to; empty where they are not about it."""
         own = {c.model: c.after for c in found if c.section == "models" and c.model in unit.parts}
@@ -198,7 +207,7 @@ class _Look:
             yield Decided(self.platform.environment, "promote", "held", said)
             return
         source, memory = self.doors.sources(self.rule.source), self.memory
-        memory.records += source.ledger.deployments(after=memory.records[-1].id if memory.records else "")
+        memory.records = source.ledger.with_new(memory.records)
         there, here = by_slot(memory.records), by_slot(self.records)
         yield from self._withdrawn(there)
         settings = self.platform.settings
@@ -213,13 +222,12 @@ class _Look:
 
     def _of(self, source: Platform, offer: Offer, there: BySlot, here: BySlot) -> Iterator[Decided]:
         environment, unit = self.platform.environment, offer.unit
+        serves = served(environment, unit, here)
+        if digest_of(unit, serves) == offer.digest:
+            return
         own = here.get(Slot(environment, unit.asked, Lane.LIVE), ())
-        target = Target(
-            environment,
-            served(environment, unit, here),
-            quarantined=self.quarantined.keys(),
-            taken_back=held_after_way_back(own, partial(is_policys, self.platform.ledger)),
-        )
+        back = held_after_way_back(own, self._is_policys)
+        target = Target(environment, serves, quarantined=self.quarantined.keys(), taken_back=back)
         judge = partial(due, self.rule, offer, there, baked=partial(self._is_baked, source, unit), now=self.now)
         judged: Due = judge(target)
         if isinstance(judged, Carry):
@@ -243,6 +251,11 @@ class _Look:
         if self._quarantined is None:
             self._quarantined = self.platform.ledger.quarantined()
         return self._quarantined
+
+    def _is_policys(self, record: DeploymentRecord) -> bool:
+        if record.id not in self.memory.policys:
+            self.memory.policys[record.id] = is_policys(self.platform.ledger, record)
+        return self.memory.policys[record.id]
 
     def _is_baked(self, source: Platform, unit: Unit, release: str) -> bool | None:
         if source.settings.rollout_of(unit.asked).watched is None:
@@ -298,12 +311,21 @@ class _Look:
         """Return the pull request with this digest that a person closed, by the digest."""
         ledger, unit = self.platform.ledger, offer.unit
         slot = Slot(forge.environment, unit.asked, Lane.LIVE)
-        checked = {one.pull_request for one in ledger.evidence_of(slot, offer.entries[unit.asked].digest)}
-        withdrawn = ledger.withdrawn() if forge.closed else frozenset()
-        for pull in forge.closed:
+        evidence = ledger.evidence_of(slot, offer.entries[unit.asked].digest)
+        checked = {one.pull_request for one in evidence if one.pull_request is not None}
+        # GitHub lists the last hundred. An older one, and one of a branch of any name, is known if it was checked.
+        others = checked - {pull.number for pull in (*forge.closed, *forge.open)}
+        pulls = (*forge.closed, *(one for one in map(forge.pull, sorted(others)) if one is not None))
+        withdrawn = ledger.withdrawn() if pulls else frozenset()
+        for pull in pulls:
             scope = scope_of(pull.branch)
             is_ours = scope is not None and scope.environment == forge.environment and scope.kind == "proposal"
-            if pull.merged or pull.number in withdrawn or not (is_ours or pull.number in checked):
+            if (
+                pull.state == "open"
+                or pull.merged
+                or pull.number in withdrawn
+                or not (is_ours or pull.number in checked)
+            ):
                 continue
             if scope is not None and not any(scope.covers(part) for part in unit.parts):
                 continue

@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -266,7 +266,7 @@ def watch(
     """
     now = now or datetime.now(UTC)
     table = platform.share.routes.read(platform.environment)
-    memory.records = _with_new_ones(platform.ledger, memory.records)
+    memory.records = platform.ledger.with_new(memory.records)
     found = rollouts(platform.settings, table, memory.records)
     due = [(one, rules) for one, rules in found if one.id not in memory.over and not _is_over(platform, one, memory)]
     ask = lazy(partial(_ask_gateways, platform))
@@ -286,12 +286,6 @@ def _has_rules(settings: Environment) -> bool:
         return True
     rollouts = any(rules.watched is not None for rules in settings.rollout.values())
     return rollouts or settings.merge is not None or any(gate.shadow is not None for gate in settings.gates.values())
-
-
-def _with_new_ones(ledger: Ledger, records: Sequence[DeploymentRecord]) -> list[DeploymentRecord]:
-    """Return these records and those that were written since, by their ids; such a record need not be the last."""
-    there = [*records, *ledger.deployments(but={record.id for record in records})]
-    return sorted(there, key=lambda record: f"{record.id}.json")
 
 
 def rollouts(settings: Environment, table: RouteTable, records: list[DeploymentRecord]) -> list[tuple[Baking, Rules]]:

@@ -75,6 +75,11 @@ class Proposer(BaseModel):
         exclude_if=is_not_given,
     )
 
+    @property
+    def name(self) -> str:
+        """Who it is, for people to read; empty where nobody knows."""
+        return self.github or (f"{self.slack} in Slack" if self.slack else "the policy" if self.policy else "")
+
 
 NOBODY = Proposer()
 
@@ -189,6 +194,14 @@ class Ledger:
     def newest_deployment(self) -> str:
         """Return the id of the newest deployment record; an empty string where there is none."""
         return max((_id_of(key) for key in self._store.keys(f"deployments/{self.environment}")), default="")
+
+    def with_new(self, known: Sequence[DeploymentRecord]) -> list[DeploymentRecord]:
+        """Return these records and those that were written since, oldest first.
+
+        A run writes the records of its models side by side, so a new one may stand before one that is known.
+        """
+        new = self.deployments(but={record.id for record in known})
+        return sorted([*known, *new], key=lambda record: f"{record.id}.json")
 
     def deployments(
         self, *, after: str = "", newest: int | None = None, but: Collection[str] = ()

@@ -92,7 +92,7 @@ def _state(place: Place) -> str:
 
 
 def _pull_request(pull: Brought) -> list[str]:
-    asked_by = [name for one in pull.asked_by if (name := one.github or (one.slack and f"{one.slack} in Slack"))]
+    asked_by = [one.name for one in pull.asked_by if one.name]
     who = [
         f"asked for by {_names(asked_by)}" if asked_by else "",
         f"opened by {pull.opened_by}" if pull.opened_by else "",

@@ -409,9 +409,11 @@ def _digest(entry: Entry | None) -> str:
 
 
 def _proposer(ledger: Ledger, changes_of_all: list[Change], pull: PullRequest) -> str:
-    """Return the GitHub login that asked the bot for it, or else the one that opened the pull request."""
-    logins = sorted({one.github for one in ledger.proposers(fingerprint(changes_of_all)) if one.github})
-    return ", ".join(logins) or pull.author
+    """Return the GitHub login that asked the bot for it, or the policy, or else who opened the pull request."""
+    asked = ledger.proposers(fingerprint(changes_of_all))
+    logins = sorted({one.github for one in asked if one.github})
+    by_policy = "the policy" if asked and all(one.policy for one in asked) else ""
+    return ", ".join(logins) or by_policy or pull.author
 
 
 def _way_back(promotion: Promotion, promotions: list[Promotion]) -> Promotion | None:

@@ -21,7 +21,7 @@ from bot.domain.routes import Canary, Route, RouteTable, Target
 from bot.errors import Refused
 from bot.operations import watching
 from bot.operations.deploy import Deployed
-from bot.operations.watching import Memory, _carried_out, _with_new_ones, rollouts
+from bot.operations.watching import Memory, _carried_out, rollouts
 from bot.records.directory import RecordStore
 from bot.records.ledger import Ledger
 from bot.settings import Bake
@@ -114,13 +114,13 @@ def test_a_record_that_is_written_after_one_with_a_greater_id_is_seen(ledger: Le
         return record
 
     fraud = recorded(2, "fraud")
-    seen = _with_new_ones(ledger, [])
+    seen = ledger.with_new([])
     assert seen == [fraud]
     late, resumed, last = recorded(2, "churn"), recorded(1, "wine"), recorded(3, "churn")
-    seen = _with_new_ones(ledger, seen)
+    seen = ledger.with_new(seen)
     assert seen == [resumed, late, fraud, last] == ledger.deployments()
     with mock.patch.object(RecordStore, "get_all", return_value={}) as read:
-        assert _with_new_ones(ledger, seen) == seen
+        assert ledger.with_new(seen) == seen
     assert [list(call.args[0]) for call in read.call_args_list] == [[]], "what is known is not read again"
 
 

@@ -149,6 +149,17 @@ def test_what_a_person_closed_stays_closed_for_that_digest(world: World) -> None
 
 
 @pytest.mark.slow
+def test_a_pull_request_by_hand_that_was_checked_and_closed_is_an_answer_too(world: World) -> None:
+    model, (first,) = ready(world)
+    number = world.proposed_by_hand(first, "prod")["number"]
+    world.check(number)
+    world.api("PATCH", f"/pulls/{number}", {"state": "closed"})
+    told = of(model, look(world))
+    assert told is not None and told.said == f"#{number}, which proposed {model} 1, was closed without a merge"
+    assert world.open_pulls(f"promobot/prod/{model}") == []
+
+
+@pytest.mark.slow
 def test_a_persons_open_proposal_is_left_alone_and_so_is_a_persons_commit(world: World) -> None:
     model, (first,) = ready(world)
     theirs = world.proposed(first, "prod")
@@ -310,6 +321,31 @@ def test_one_that_a_person_closed_before_it_was_noted_is_not_opened_again(
     told = of(model, look(world))
     assert told is not None and told.said.endswith("was closed without a merge")
     assert world.open_pulls(f"promobot/prod/{model}") == []
+
+
+@pytest.mark.slow
+def test_who_is_killed_while_it_closes_a_proposal_closes_it_later_and_as_the_policy(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, (_, second) = ready(world, ("first", "better"))
+    look(world)
+    number = proposal(world, model)["number"]
+    assert world.bot("rollback", model, "--env", "dev", "--now", "--reason", "wrong").code == 0
+
+    def killed(_: GitHubRepository, number: int) -> None:
+        raise Killed(number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(GitHubRepository, "close", killed)
+        with pytest.raises(Killed):
+            look(world)
+    assert proposal(world, model)["number"] == number
+    assert [one.pull_request for one in look(world) if one.state == "done"] == [number]
+    assert len([one for one in world.comments(number) if "dev went back from this version" in one]) == 1
+    world.bot("quarantine", "lift", second.digest, "--env", "dev", "--reason", "the data were wrong")
+    world.served(second)
+    done = of(model, look(world))
+    assert done is not None and done.state == "done", done
 
 
 @pytest.mark.slow

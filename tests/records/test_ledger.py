@@ -17,7 +17,7 @@ from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome, Ro
 from bot.domain.release import Slot
 from bot.errors import Refused, Rejected
 from bot.records.directory import RecordStore
-from bot.records.ledger import Ledger, OriginNote, PolicyNote
+from bot.records.ledger import NOBODY, Ledger, OriginNote, PolicyNote, Proposer, RequestAsked, Withdrawn
 from tests.domain.entries import a_record, entry, release
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -96,6 +96,18 @@ def test_deployments_come_back_whole_and_oldest_first(ledger: Ledger, store: Rec
     Ledger(store, "prod").add_deployment(record(5).model_copy(update={"environment": "prod"}))
     assert ledger.deployments() == sorted(written, key=lambda one: one.id)
     assert [len(Ledger(store, environment).deployments()) for environment in ("dev", "prod", "staging")] == [3, 1, 0]
+
+
+def test_one_that_is_written_after_its_neighbour_is_read_too(ledger: Ledger) -> None:
+    # A run writes the records of its models side by side: who looks in between sees the later name first.
+    ledger.add_deployment(record(1))
+    known = ledger.with_new([])
+    ledger.add_deployment(record(2, model="wine"))
+    known = ledger.with_new(known)
+    ledger.add_deployment(record(2, model="churn"))
+    known = ledger.with_new(known)
+    assert [one.id for one in known] == ["dev-00000001-churn", "dev-00000002-churn", "dev-00000002-wine"]
+    assert ledger.with_new(known) == known == ledger.deployments()
 
 
 def test_a_deployment_is_written_once(ledger: Ledger) -> None:
@@ -317,3 +329,22 @@ def test_what_policies_do_is_kept_in_the_order_of_time_and_once(ledger: Ledger) 
         ledger.note_policy(one)
     assert ledger.policy_notes(7) == notes
     assert ledger.pull_requests_of_policies() == [7, 12]
+
+
+def test_the_records_tell_what_policies_asked_for_and_what_they_closed(ledger: Ledger) -> None:
+    asked = {"verb": "promote", "model": "churn", "source": "dev", "version": "8"}
+    ledger.ask("by-hand", RequestAsked(asked=asked | {"version": "9"}, at=NOW))
+    assert not ledger.asked_by_policy("churn", 8) and ledger.withdrawn() == frozenset()
+    ledger.ask("policy-dev-00000012-churn", RequestAsked(asked=asked, at=NOW))
+    assert ledger.asked_by_policy("churn", 8)
+    assert not ledger.asked_by_policy("churn", 9) and not ledger.asked_by_policy("wine", 8)
+    for _ in range(2):
+        ledger.note_withdrawn(Withdrawn(pull_request=12, at=NOW, why="dev went back"))
+    assert ledger.withdrawn() == {12}
+
+
+def test_a_proposal_of_before_reads_as_a_persons(ledger: Ledger, store: RecordStore) -> None:
+    store.put("proposals/dev/f/a.json", '{"slack": "", "github": "alex"}')
+    ledger.add_proposer("f", Proposer(policy=True))
+    assert {(one.name, one.policy) for one in ledger.proposers("f")} == {("the policy", True), ("alex", False)}
+    assert "policy" not in NOBODY.model_dump_json(), "earlier versions read it, too"

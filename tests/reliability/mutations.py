@@ -404,10 +404,10 @@ MUTATIONS = (
     Mutation(
         "bake",
         "a record that is written late is seen",
-        "bot/operations/watching.py",
-        "    there = [*records, *ledger.deployments(but={record.id for record in records})]\n",
-        '    there = [*records, *ledger.deployments(after=records[-1].id if records else "")]\n',
-        (f"{T_DUE}::test_a_record_that_is_written_after_one_with_a_greater_id_is_seen",),
+        "bot/records/ledger.py",
+        "        new = self.deployments(but={record.id for record in known})\n",
+        '        new = self.deployments(after=known[-1].id if known else "")\n',
+        ("tests/operations/test_due.py::test_a_record_that_is_written_after_one_with_a_greater_id_is_seen",),
     ),
     Mutation(
         "bake",
