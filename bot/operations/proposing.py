@@ -211,6 +211,13 @@ def _look_at(
         return _Branch(None, pull, [])
     tip = repository.fetch(there)
     theirs = commits_of_people(repository, branch, main=main, tip=tip, ours=github.author(), parts=parts)
+    if (
+        theirs
+        and pull is None
+        and any((one.branch, one.head) == (branch, tip) for one in github.merged_pull_requests())
+    ):
+        # Main has all of it. A squash leaves the branch beside main, where nobody deletes it.
+        theirs = []
     return _Branch(there, pull, theirs)
 
 
