@@ -519,11 +519,12 @@ class OfEnvironment:
         if looked is None:
             return found
         seen, routes_by = looked
+        differences = placed_differences(seen)
         return replace(
             found,
             seen=seen,
-            status=judged(seen, self.rollouts.known.value or ()),
-            differences=placed_differences(seen),
+            status=judged(seen, self.rollouts.known.value or (), differences),
+            differences=differences,
             routes_by=routes_by,
         )
 

@@ -65,6 +65,10 @@ class Difference:
     next_step: str
 
 
+Placed = tuple[Slot | None, Difference]
+"""A difference, and the slot that it is of; None where it is of no one slot."""
+
+
 @dataclass(frozen=True)
 class Status:
     """One environment, now. ``commit`` is empty, and ``unknown`` says why, where main cannot be read."""
@@ -142,15 +146,18 @@ def looked(platform: Platform, watched: Watched | None = None) -> Look:
     return Look(judged(seen, _bakes(platform, seen)), seen.live, known.desired if known else None)
 
 
-def judged(seen: Seen, bakes: tuple[Bakes, ...]) -> Status:
-    """Return the status of what was seen; ``bakes`` are the versions that bake."""
-    rows = _rows(seen)
+def judged(seen: Seen, bakes: tuple[Bakes, ...], placed: Sequence[Placed] | None = None) -> Status:
+    """Return the status of what was seen; ``bakes`` are the versions that bake.
+
+    ``placed`` are the differences, from a caller that has them already.
+    """
+    rows, placed = _rows(seen), placed_differences(seen) if placed is None else placed
     return Status(
         environment=seen.environment,
         commit=seen.main.commit if isinstance(seen.main, Main) else "",
         generation=seen.live.routes.generation,
         models=tuple(rows),
-        differences=tuple(differences_of(seen)),
+        differences=tuple(difference for _, difference in placed),
         quarantined=tuple(
             f"{e.model} {e.version} ({short(e.digest)}): {e.reason}" for e in seen.records.quarantined.values()
         ),
@@ -193,17 +200,8 @@ def _bundles(seen: Seen) -> Iterator[Bundle]:
                 yield found
 
 
-Placed = tuple[Slot | None, Difference]
-"""A difference, and the slot that it is of; None where it is of no one slot."""
-
-
-def differences_of(seen: Seen) -> list[Difference]:
-    """Return how what was seen differs from what main says, and what to type about each."""
-    return [difference for _, difference in placed_differences(seen)]
-
-
 def placed_differences(seen: Seen) -> list[Placed]:
-    """Return the same, each with its slot."""
+    """Return how what was seen differs from what main says, and what to type about each, each with its slot."""
     deploy = _step_that_deploys(seen)
     return [
         *_not_known(seen),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -163,7 +164,7 @@ class FakeGateway:
 
     def _answer(self, seen: Seen) -> bytes:
         assert seen.method == "GET" and seen.path == "/routes" and "authorization" not in seen.headers
-        document = yaml.safe_load(self.table.to_json())
+        document = json.loads(self.table.to_json())
         periods = {}
         for model, (requests, failed) in self.counted.items():
             live = self.table.route(model).live
@@ -177,21 +178,40 @@ class FakeGateway:
 
 
 class Place:
-    """One environment, ``dev``, with two Tritons and two gateways."""
+    """One environment with two Tritons and two gateways. Several share a checkout, a forge and a record store."""
 
-    def __init__(self, folder: Path, opened: ExitStack, *, models: Mapping[str, int]) -> None:
-        self.root, self.models = folder / "checkout", dict(models)
+    def __init__(
+        self,
+        folder: Path,
+        opened: ExitStack,
+        *,
+        models: Mapping[str, int],
+        environment: str = "dev",
+        beside: Place | None = None,
+    ) -> None:
+        self.root, self.models, self.environment = folder / "checkout", dict(models), environment
         self.tritons = [FakeTriton(), FakeTriton()]
         for triton in self.tritons:
             opened.callback(triton.stop)
-        self.table = RouteTable("dev", 1, {name: Route(live=target(name, number)) for name, number in models.items()})
+        self.table = RouteTable(
+            environment, 1, {name: Route(live=target(name, number)) for name, number in models.items()}
+        )
         self.gateways = [FakeGateway(opened.enter_context(StandIn()), self.table) for _ in range(2)]
-        self.share_at, self.records_at = folder / "share", folder / "records"
+        self.share_at, self.records_at = folder / "share" / environment, folder / "records"
         share = begin_share(self.share_at / "models", self.share_at / "state")
         assert isinstance(share, Unfenced)
         self.share = share
-        RecordStore(self.records_at).begin()
-        self.ledger = Ledger(RecordStore(self.records_at), "dev")
+        self.ledger = Ledger(RecordStore(self.records_at), environment)
+        if beside is None:
+            RecordStore(self.records_at).begin()
+            self._open_forge(folder, opened)
+        else:
+            self.forge, self.forge_url, self.bare = beside.forge, beside.forge_url, beside.bare
+        self.route(self.table)
+        self.merge(self.models)
+        self.configure()
+
+    def _open_forge(self, folder: Path, opened: ExitStack) -> None:
         people = People({TOKEN: Person(login="promobot[bot]", type="Bot")})
         self.forge = open_forge(
             folder=folder / "forge",
@@ -202,9 +222,11 @@ class Place:
         )
         self.forge_url = opened.enter_context(running_application(application(self.forge)))  # type: ignore[arg-type]
         self.bare = folder / "forge" / "repositories" / f"{REPOSITORY}.git"
-        self.route(self.table)
-        self.merge(self.models)
-        self.configure()
+
+    def serve(self, model: str, version: int) -> None:
+        """Have everything serve this version, by a new generation."""
+        models = {**self.table.models, model: Route(live=target(model, version))}
+        self.route(self.table.following(models))
 
     def route(self, table: RouteTable) -> None:
         """Have everything serve these routes: the share, every Triton, every gateway."""
@@ -227,11 +249,14 @@ class Place:
             name: {"version": number, "digest": digest(number), "run": f"run{number}"}
             for name, number in models.items()
         }
-        text = yaml.safe_dump({"environment": "dev", "models": listed, "shadow": {}, **more}, sort_keys=False)
-        commit(self.bare, "promotions/dev.yaml", text)
+        text = yaml.safe_dump(
+            {"environment": self.environment, "models": listed, "shadow": {}, **more}, sort_keys=False
+        )
+        commit(self.bare, f"promotions/{self.environment}.yaml", text)
 
-    def configure(self, name: str = "dev", **parts: Any) -> None:
+    def configure(self, **parts: Any) -> None:
         """Write the environment file, with these parts besides."""
+        name = self.environment
         state = {"model_repository": str(self.share_at / "models"), "state": str(self.share_at / "state")}
         document = {
             "environment": name,
@@ -265,7 +290,7 @@ class Place:
 
     @property
     def settings(self) -> Environment:
-        return environment_files.load_for_the_way_back(self.root, "dev")
+        return environment_files.load_for_the_way_back(self.root, self.environment)
 
     def reader(self, variables: Mapping[str, str] | None = None, *, rhythm: Rhythm | None = None) -> OfEnvironment:
         """Return what reads this environment when it is told to."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bot.board import views
-from bot.board.collecting import OfEnvironment
+from bot.board.collecting import OfEnvironment, Rhythm
 from bot.board.snapshot import Snapshot
 from bot.board.views import Row
 from bot.domain.origin import Origin
@@ -245,6 +245,19 @@ def test_who_hangs_hides_nobody_else(here: Place) -> None:
         assert row.desired.tone == "ok" and row.last is not None and row.last.tone == "ok"
     finally:
         reader.stop()
+
+
+def test_users_are_not_well_while_nobody_knows_of_a_server(here: Place) -> None:
+    quick = Rhythm(*(0.0,) * 12)
+    reader = here.reader(rhythm=quick)
+    reader.look()
+    _until(lambda: {one.state for one in reader.snapshot().servers} == {"unknown"})
+    row = row_of(reader.snapshot())
+    reader.stop()
+    assert (row.users.text, row.users.tone) == ("OK", "unknown"), "nobody said since that they are not"
+    assert row.users.unknown.startswith("unknown since ")
+    assert {dot.state for dot in row.dots} == {"unknown"}
+    assert row.tone == "unknown"
 
 
 def test_how_often_it_reads_depends_on_nobody_who_looks(here: Place, reader: OfEnvironment) -> None:
