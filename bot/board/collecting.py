@@ -387,10 +387,10 @@ class OfEnvironment:
             records = tuple(ledger.with_origins(ledger.deployments()))
             self._all_read_at = began
         else:
-            after = known.all[-1].id if known.all else ""
+            there = ledger.with_new(known.all)
             # Where a release comes from is known a moment after its record is there.
-            newest = [*known.all[-LOOKED_BACK:], *ledger.deployments(after=after)]
-            records = (*known.all[:-LOOKED_BACK], *ledger.with_origins(newest))
+            back = LOOKED_BACK + len(there) - len(known.all)
+            records = (*there[:-back], *ledger.with_origins(there[-back:]))
         return OnRecord(records, ledger.quarantined())
 
     def _read_listing(self) -> frozenset[str]:

@@ -431,6 +431,11 @@ def _gateway(platform: Platform, of: GatewayEndpoint, named: GatewayEndpoint) ->
             raise Refused(
                 why, next_step="Until then nothing new is deployed here. See “Several workers” in docs/gateway.md."
             )
+        if _divides(platform.settings) and gateway.told().traffic is None:
+            raise Refused(
+                f"{named.name} is too old for `rollout` in the settings: it divides no requests, and counts none",
+                next_step="Bring it up to date first. Until then each deployment of a canary is put back.",
+            )
         said = _gateway_said(table.generation, len(answers[0].ids))
         with ExitStack() as stack:
             try:
@@ -449,6 +454,12 @@ def _gateway(platform: Platform, of: GatewayEndpoint, named: GatewayEndpoint) ->
                     ),
                 )
     return said
+
+
+def _divides(settings: Environment) -> bool:
+    """Whether gateways must divide requests, count them, or take routes that one Triton has before the others."""
+    asked = settings.rollout.values()
+    return any(rules.watched is not None or rules.replace != "beside" for rules in asked)
 
 
 def _nothing_registered(models: Iterable[str]) -> str:

@@ -101,7 +101,7 @@ class Memory:
 
     asked_at: datetime | None = None
     newest: str = ""
-    """The target's newest record at that look."""
+    """What tells the target's records at that look from later ones."""
     records: list[DeploymentRecord] = field(default_factory=list)
     """Those of the source."""
     baked: set[str] = field(default_factory=set)
@@ -112,8 +112,13 @@ class Memory:
     failed: dict[str, tuple[int, datetime, Decided]] = field(default_factory=dict)
     """The requests that came to nothing: how often, the last time, and why."""
     compared: str | None = None
-    """The source's newest record by which the open proposals were looked at last."""
+    """The same of the source's, by which the open proposals were looked at last."""
     decided: tuple[Decided, ...] = ()
+
+
+def _told_by(records: Sequence[DeploymentRecord]) -> str:
+    """Return what changes when a record comes, also one that is not the last."""
+    return f"{len(records)} {records[-1].id}" if records else ""
 
 
 def carry(
@@ -133,7 +138,7 @@ def carry(
     rule = platform.settings.path
     if rule is None:
         return ()
-    newest = records[-1].id if records else ""
+    newest = _told_by(records)
     if memory.asked_at is not None and memory.newest == newest and now - memory.asked_at < ASK_EVERY:
         return memory.decided
     memory.asked_at, memory.newest = now, newest
@@ -392,7 +397,7 @@ class _Look:
 
     def _withdrawn(self, there: BySlot) -> Iterator[Decided]:
         """Close each open proposal of the policy whose digest the source took back; a person's stay."""
-        newest = self.memory.records[-1].id if self.memory.records else ""
+        newest = _told_by(self.memory.records)
         if self.memory.compared == newest:
             return
         bundles = self.platform.settings.bundles

@@ -573,6 +573,33 @@ MUTATIONS = (
     # Rollouts.
     Mutation(
         "rollout",
+        "doctor names a gateway that is too old to divide",
+        "bot/operations/doctor.py",
+        "        if _divides(platform.settings) and gateway.told().traffic is None:\n",
+        "        if False:\n",
+        (
+            "tests/operations/test_doctor_gateway.py"
+            "::test_a_gateway_that_is_too_old_for_a_rollout_is_named_before_one_begins",
+        ),
+    ),
+    Mutation(
+        "rollout",
+        "a damaged canary is published again",
+        "bot/operations/deployment/restoration.py",
+        "            made = self._step_again(what, said, before, again) if what.slot not in taken else None\n",
+        "            made = None\n",
+        (f"{T_CANARY_DEPLOYED}::test_damaged_bytes_of_a_canary_are_published_again_and_its_rollout_goes_on",),
+    ),
+    Mutation(
+        "traffic",
+        "the histogram of a version does not fall when the next rollout begins",
+        "bot/gateway/traffic.py",
+        "(one in known or any(one.target.version == to.version for to, _ in asked))\n",
+        "one in known\n",
+        (f"{T_TRAFFIC}::test_a_version_that_stays_begins_anew_with_its_neighbour",),
+    ),
+    Mutation(
+        "rollout",
         "who has a canary at one percent has it at the next",
         DIVIDING,
         "    return point(canary.salt, key) < canary.percent * _OF_A_PERCENT\n",
