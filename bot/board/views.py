@@ -158,6 +158,8 @@ class EnvironmentView:
     next_command: str = ""
     """What to type where something does not answer, which ``sources`` and ``dots`` say."""
     is_chosen: bool = False
+    is_known: bool = True
+    """Whether routes were ever read; until then nobody can say that it has no model."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,8 @@ class Entry:
     criteria: tuple[Criterion, ...] = ()
     lane: Literal["live", "shadow"] = "live"
     id: str = ""
+    ways: tuple[Link, ...] = ()
+    """Who brought it, and how long it took, each with the page that it comes from."""
 
 
 @dataclass(frozen=True)
@@ -636,6 +640,7 @@ def environment_view(found: Snapshot, rows: Sequence[Row], chosen: Filter) -> En
         notes=notes,
         next_command=next((one.next_step for one in own if one.kind in _UNANSWERED), ""),
         is_chosen=chosen.environment == name,
+        is_known=found.status is not None,
     )
 
 
@@ -736,6 +741,8 @@ def _first_words(environments: Sequence[EnvironmentView], rows: Sequence[Row]) -
     tone: Tone = min((one.tone for one in bad), key=WORST_FIRST.index, default="ok")
     if said:
         return tone, " ".join(said)
+    if not rows and (unread := [one.name for one in environments if not one.is_known]):
+        return tone, f"Nothing is known yet of {' and '.join(unread)}."
     users = "Users are OK" if rows else "No model is in service"
     if bad:
         where = " and ".join(one.name for one in bad)
@@ -801,7 +808,7 @@ def model_page(found: Snapshot, rows: Mapping[str, Sequence[Row]], model: str, *
         row=row,
         notes=notes,
         timeline=tuple(
-            replace(one, links=(*one.links, *_ways(record, ways.get(record.id), links)))
+            replace(one, ways=tuple(_ways(record, ways.get(record.id), links)))
             for record in reversed(shown)
             for one in [_entry(record, found, links)]
         ),

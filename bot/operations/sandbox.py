@@ -34,12 +34,14 @@ def up(directory: Path, *, s3: bool, like: str, say: Say) -> Started:
     """
     _needs_the_extra()
     from bot.sandbox import worlds
-    from bot.sandbox.platform import Sandbox, Shape
+    from bot.sandbox.platform import TO_LOOK_AT, Sandbox, Shape
     from bot.sandbox.seed import seed
 
     world = worlds.likeness(like) if like else None
-    sandbox = Sandbox.up(directory, progress=say, seed=seed, shape=Shape(s3=s3))
+    sandbox = Sandbox.up(directory, progress=say, seed=seed, shape=Shape(s3=s3), parts=TO_LOOK_AT)
     lines = [sandbox.table(), "", f"To use it in a shell: . {directory}/promobot.env"]
+    if sandbox.endpoints.board:
+        lines.append(f"To see how users are, in a browser: {sandbox.endpoints.board}")
     if world is not None:
         try:
             world.make(sandbox)

@@ -63,6 +63,8 @@ PARTS = frozenset({"forge", "actions", "mlflow", "s3", "slack", "slack-app", "tr
 
 ``s3`` runs only where the shape asks for it.
 """
+TO_LOOK_AT = PARTS | {"board"}
+"""The same with what only people need, who look at it in a browser."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Endpoints:
 
     ``slack`` is the workspace's page, ``slack_channel`` the id of the channel where releases are announced,
     ``slack_app`` where the bot's Slack app answers, when it runs, and ``slack_metrics`` where it serves its metrics;
-    that is empty in a directory of before.
+    that is empty in a directory of before, and so is ``board``, where ``promobot board`` answers when it runs.
     """
 
     directory: Path
@@ -146,6 +148,7 @@ class Endpoints:
     secrets: Secrets = field(repr=False)
     s3: ObjectStorage | None = None
     slack_metrics: str = ""
+    board: str = ""
 
     @classmethod
     def new(cls, directory: Path, *, shape: Shape, ports: Ports) -> Endpoints:
@@ -177,6 +180,7 @@ class Endpoints:
             secrets=Secrets.new(),
             s3=ObjectStorage.new(directory / "s3", ports=ports) if shape.s3 else None,
             slack_metrics=url(),
+            board=url(),
         )
 
     @property
@@ -244,7 +248,8 @@ class Endpoints:
         """Return every port of the sandbox."""
         gateways = [one.url for several in self.gateway.values() for one in several]
         tritons = [address for _, one in self.tritons for address in (one.http, one.grpc)]
-        one_each = (self.forge, self.mlflow, self.slack, self.slack_app, *filter(None, [self.slack_metrics]))
+        later = filter(None, [self.slack_metrics, self.board])
+        one_each = (self.forge, self.mlflow, self.slack, self.slack_app, *later)
         stored = self.s3.ports.values() if self.s3 else ()
         return [*(port_of(address) for address in (*one_each, *gateways, *tritons)), *stored]
 
@@ -267,6 +272,7 @@ class Endpoints:
             "triton": {name: [asdict(one) for one in several] for name, several in self.triton.items()},
             "triton_staging": asdict(self.triton_staging),
             "gateway": {name: [one.url for one in several] for name, several in self.gateway.items()},
+            **({"board": self.board} if self.board else {}),
             "slack": self.slack,
             "slack_api": self.slack_api,
             "slack_channel": self.slack_channel,
@@ -312,7 +318,7 @@ class Sandbox:
         Raises Refused when the directory cannot be used, OutsideError when a part does not come up: it names the
         part and shows the end of its log. Then, and after Ctrl-C, everything that was started is stopped again.
         """
-        if unknown := parts - PARTS:
+        if unknown := parts - TO_LOOK_AT:
             raise InvalidInput(f"no part of a sandbox: {', '.join(sorted(unknown))}")
         directory = directory.resolve()
         with _only_here(directory), Ports() as ports:
@@ -443,6 +449,8 @@ class Sandbox:
             # Without an environment in the repository there is nothing for it to serve.
             if "slack-app" in parts and (endpoints.directory / "slack-app").is_dir():
                 bring_up(_slack_app(endpoints))
+            if "board" in parts and endpoints.board and (endpoints.directory / "slack-app").is_dir():
+                bring_up(_board(endpoints))
 
         def runner() -> None:
             environments.runner(progress=progress, cancelled=lambda: processes.closed)
@@ -656,6 +664,23 @@ def _slack_app(endpoints: Endpoints) -> Part:
         port=port,
         ready_path="/health",
         variables=endpoints.variables(login=BOT),
+    )
+
+
+def _board(endpoints: Endpoints) -> Part:
+    """The page that people look at; of the secrets it has those that it takes to read Git, GitHub and the records."""
+    port, root = port_of(endpoints.board), endpoints.directory / "slack-app"
+    return _python(
+        "board",
+        "bot",
+        *("board", "--host", HOST, "--port", str(port), "--root", str(root)),
+        port=port,
+        ready_path="/healthz",
+        variables={
+            **endpoints.plain_variables(),
+            **(endpoints.s3.variables() if endpoints.s3 else {}),
+            "GITHUB_TOKEN": endpoints.secrets.people[BOT],
+        },
     )
 
 

@@ -32,7 +32,7 @@ from bot.exit_codes import ExitCode
 from bot.render import terminal
 from bot.render.slack import TAKEN
 from bot.sandbox import environments
-from bot.sandbox.platform import Endpoints, Sandbox, Shape
+from bot.sandbox.platform import PARTS, TO_LOOK_AT, Endpoints, Sandbox, Shape
 from bot.sandbox.seed import MODEL, clone, seed
 
 Say = Callable[[str], None]
@@ -68,6 +68,8 @@ class Told:
     kept: bool
     planned: int
     """So many acts there were to play."""
+    board: str = ""
+    """Where the board answers, if the sandbox was kept."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -87,6 +89,7 @@ class Told:
         passed = sum(act.passed for act in self.acts)
         lines.append(f"\n{passed} of {self.planned} acts ended as they must, in {self.seconds:.0f} s.")
         if self.kept:
+            lines.append(f"The board shows what the acts left, with the past of the model: {self.board}")
             lines.append(f"The sandbox is still running; `promobot sandbox down --dir {self.directory}` stops it.")
         return "\n".join(lines)
 
@@ -121,7 +124,8 @@ def tell(
     warming = threading.Thread(target=_import_training, daemon=True)
     warming.start()
     say(f"Starting the platform in {home}")
-    sandbox = Sandbox.up(home, progress=lambda line: say(f"  {line}"), seed=seed, shape=shape)
+    parts = TO_LOOK_AT if keep else PARTS
+    sandbox = Sandbox.up(home, progress=lambda line: say(f"  {line}"), seed=seed, shape=shape, parts=parts)
     try:
         warming.join()
         story = Story(sandbox, say)
@@ -132,7 +136,8 @@ def tell(
             Sandbox.down(home)
             if directory is None:
                 shutil.rmtree(home, ignore_errors=True)
-    return Told(tuple(acts), records, time.monotonic() - started, str(home), keep, len(planned))
+    board = sandbox.endpoints.board if keep else ""
+    return Told(tuple(acts), records, time.monotonic() - started, str(home), keep, len(planned), board)
 
 
 def _import_training() -> None:

@@ -16,6 +16,7 @@ from bot.board.snapshot import Counted, Fresh, Rate, Server, Snapshot
 from bot.domain.desired import Change, Desired, Entry, Section
 from bot.domain.hold import Held, Hold
 from bot.domain.journal import Journal, Underway
+from bot.domain.origin import Origin
 from bot.domain.plan import Live, plan
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
 from bot.domain.release import Slot
@@ -31,6 +32,10 @@ from tests.gateway.gateways import running_application
 
 NOW = datetime(2026, 12, 1, 3, 12, 40, tzinfo=UTC)
 SERVERS = ("triton-1", "triton-2", "gateway-1", "gateway-2", "gateway-3")
+FAILED = {
+    "fastapi_reloaded": "gateway-2 refused: it asks a Triton that prod does not name",
+    "smoke_passed": "through gateway-2, “row-3”: label[0]: 1 instead of 0 (1 of 8 values differs)",
+}
 PARTS = ("share", "main", "records", "held", "GitHub", "servers", "traffic", "rollouts")
 
 
@@ -77,7 +82,14 @@ def recorded(
     before, after = (entry(model, one) if one is not None else None for one in versions)
     ended = NOW - ago
     lane = "-shadow" if section == "shadow" else ""
-    proofs = dict.fromkeys(CRITERIA, "seen on every server")
+    proofs = {
+        "registered_in_mlflow": "version and alias read back",
+        "ready": "every file has the digest of the package",
+        "triton_loaded": "triton-1, triton-2 have it READY",
+        "smoke_passed": "8 of 8 golden requests on each Triton, within 0.0001",
+        "fastapi_reloaded": "gateway-1, gateway-2, gateway-3 serve generation 7",
+        "slack_delivered": "message 1764558753.000200",
+    } | {name: FAILED[name] for name in lacks}
     return DeploymentRecord(
         id=f"{environment}-{turn:08d}-{model}{lane}",
         environment=environment,
@@ -94,6 +106,17 @@ def recorded(
             Criterion(name=name, holds=name not in lacks, at=ended, proof=proofs[name]) for name in CRITERIA
         ),
         steps=(),
+        origin=Origin(
+            registered_at=ended - timedelta(hours=7, minutes=turn),
+            pull_request=180 + turn,
+            url=f"https://github.com/acme/models/pull/{180 + turn}",
+            opened_at=ended - timedelta(hours=6),
+            proposed_by="sam",
+            approved_by="alex",
+            approved_at=ended - timedelta(minutes=20),
+            merged_by="alex",
+            merged_at=ended - timedelta(minutes=2),
+        ),
         **more,
     )
 
@@ -239,6 +262,13 @@ class Sample:
         }
 
 
+class Unread(Sample):
+    """An environment of which nothing was read yet."""
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self.environment, NOW)
+
+
 def _target(name: str, version: int, model: str = "") -> Target:
     return Target(name, version, digest(model or name, version))
 
@@ -311,7 +341,7 @@ def usual() -> list[Sample]:
             turn=31,
             ago=minutes(44),
             outcome="put back",
-            problem="p95 of fraud 13 was 61 ms, 48 % above that of version 12 (41 ms), of 3,120 requests in 12 min",
+            problem="smoke failed through gateway-2 at “row-3”: label[0]: 1 instead of 0 (1 of 8 values differs)",
             lacks=("smoke_passed",),
         ),
     ]
@@ -328,7 +358,7 @@ def usual() -> list[Sample]:
         held={
             "fraud": Hold(
                 "quarantine",
-                "sha256:9f31c2 failed here 44 min ago: p95 48 % worse",
+                "its digest is in quarantine: prod-00000031-fraud was put back",
                 "promobot rollback fraud --env prod",
                 NOW - minutes(44),
             ),

@@ -199,11 +199,11 @@ def test_a_release_leads_to_its_people_and_its_numbers(here: Place, reader: OfEn
     asked = Origin(proposed_by="kim", asked_at=back.started_at)
     here.ledger.add_deployment(back.model_copy(update={"origin": asked}))
     page = views.model_page(late, {"dev": ()}, "churn")
-    assert page is not None and [one.text for one in page.timeline[0].links if one.text.startswith("#")] == []
+    assert page is not None and [one.text for one in page.timeline[0].ways if one.text.startswith("#")] == []
     page = views.model_page(later(reader), {"dev": ()}, "churn")
     assert page is not None
     went_back, released, _ = page.timeline
-    links = {one.text: one for one in released.links}
+    links = {one.text: one for one in released.ways}
     pull = links["#12"]
     assert pull.href.endswith("/acme/models/pull/12")
     assert pull.detail.startswith("proposed by anna 20") and "approved by sam" in pull.detail
@@ -213,7 +213,7 @@ def test_a_release_leads_to_its_people_and_its_numbers(here: Place, reader: OfEn
         one for text, one in links.items() if text.startswith(f"rolled back by {back.id}; users had it for ")
     ]
     assert failed.href == f"/dev/records/deployments/dev/{back.id}.json"
-    assert "asked for at once by kim" in [one.text for one in went_back.links]
+    assert "asked for at once by kim" in [one.text for one in went_back.ways]
 
 
 def test_the_traffic_of_the_last_minute(here: Place, reader: OfEnvironment) -> None:

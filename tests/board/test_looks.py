@@ -116,6 +116,15 @@ def test_one_glance_says_how_users_are_and_what_to_type(board: Still, url: str, 
     assert fold, "it is seen without scrolling"
 
 
+def test_a_board_that_has_just_started_claims_nothing(board: Still, url: str, browser: Browser) -> None:
+    board.show(samples.Sample("dev"), samples.Unread("prod"))
+    shows(browser, f"{url}/")
+    browser.sees("h1", "Nothing is known yet of prod.")
+    browser.gone(".empty")
+    assert browser.run("document.querySelectorAll('.environment.ok').length") == 1
+    looks_right(browser)
+
+
 def roles(browser: Browser) -> list[tuple[str, str]]:
     """Return role and name of everything that a screen reader is told."""
     nodes: list[dict[str, Any]] = browser.ask("Accessibility.getFullAXTree")["nodes"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -40,6 +41,7 @@ DOCUMENT = PROJECT / "docs" / "kubernetes.md"
 CHECKS, DEPLOY = "mlops/runner-checks", "mlops/runner-deploy"
 WRITABLE_ROOT = {CHECKS, DEPLOY}
 DEPLOYERS = ("mlops/slack", "mlops/watch", DEPLOY)
+BOARD = "mlops/board"
 WRITTEN_BY_CHECKS = ("checks", "evidence")
 """Folders of the record store. tests/operations/test_check_with_little.py sees that the checks write there only."""
 
@@ -233,7 +235,8 @@ def share(cluster: Cluster) -> Iterator[str]:
     for pods in cluster.pods:
         if pods.spec["securityContext"].get("fsGroup") is not None:
             yield f"{pods}: fsGroup changes every file of the share"
-        own = {shares.partition("/mlops/")[2] for shares in _served_by(pods)}
+        shown = _shown_by_the_board() if str(pods) == BOARD else _served_by(pods)
+        own = {shares.partition("/mlops/")[2] for shares in shown}
         for container in pods.containers if str(pods) != CHECKS else ():
             for path, (folder, may_write) in cluster.on_the_share(pods, container).items():
                 if may_write and (pods not in writers or folder):
@@ -241,6 +244,9 @@ def share(cluster: Cluster) -> Iterator[str]:
                 if not may_write and folder not in own:
                     yield f"{pods} sees more than its own: {folder or 'all'}"
     yield from _seen_by_checks(cluster, checks)
+    board = cluster.pod(BOARD)
+    if set(cluster.on_the_share(board, board.main)) != _shown_by_the_board():
+        yield f"{board} sees {sorted(cluster.on_the_share(board, board.main))}"
     for writer in writers:
         seen = cluster.on_the_share(writer, writer.main)
         for environment in ENVIRONMENTS.values():
@@ -265,6 +271,12 @@ def _served_by(pods: Pods) -> list[str]:
     share_of = {f"ml-{name}": each.share for name, each in ENVIRONMENTS.items()}
     share_of["mlops"] = next(iter(ENVIRONMENTS.values())).staging.share
     return [share_of[pods.namespace].model_repository, share_of[pods.namespace].state]
+
+
+def _shown_by_the_board() -> set[str]:
+    """What is routed and deployed in every environment, and the records. Staging is not among them."""
+    shares = [path for each in ENVIRONMENTS.values() for path in (each.share.model_repository, each.share.state)]
+    return {os.path.commonpath(shares), *(str(each.records) for each in ENVIRONMENTS.values())}
 
 
 def _seen_by_checks(cluster: Cluster, checks: Pods) -> Iterator[str]:
@@ -425,6 +437,12 @@ def secrets(cluster: Cluster) -> Iterator[str]:
         closed_to_checks = {named[key] for key in ("slack.token_env", "reload_token_env", *serving)}
         if more := closed_to_checks & (given[CHECKS] | _of_workflow("checks")):
             yield f"checks have {sorted(more)}"
+        # Whoever looks at the board gets through it what its secrets open.
+        reads = {variable for key, variable in named.items() if key.startswith(("github.", "records."))}
+        if lacking := reads - given[BOARD]:
+            yield f"{BOARD} lacks {sorted(lacking)}"
+        if more := given[BOARD] - reads:
+            yield f"{BOARD} has {sorted(more)}"
         name = f"ml-{environment.environment}"
         if environment.reload_token_env not in given[f"{name}/gateway"]:
             yield f"{name}/gateway lacks the reload token"
@@ -485,7 +503,8 @@ def commands(cluster: Cluster) -> Iterator[str]:
     """What our own containers are started with is what the programs understand."""
     for pods in cluster.pods:
         words = cluster.words(pods, pods.main)
-        parsers = {"slack": lambda words: cli.parse(words).arguments, "gateway": gateway_parser().parse_args}
+        ours = {name: lambda words: cli.parse(words).arguments for name in ("slack", "board")}
+        parsers = {**ours, "gateway": gateway_parser().parse_args}
         parse = parsers.get(pods.labels["app.kubernetes.io/name"])
         if parse is not None:
             try:
@@ -547,6 +566,7 @@ def network(cluster: Cluster) -> Iterator[str]:
         "ingress": stranger(
             namespace={"kubernetes.io/metadata.name": "ingress", "promobot/reaches-slack-app": "true"}
         ),
+        "people": stranger(namespace={"kubernetes.io/metadata.name": "login", "promobot/reaches-board": "true"}),
         "stranger": stranger({"promobot/role": "bot"}, namespace={"kubernetes.io/metadata.name": "elsewhere"}),
         "DNS": stranger({"k8s-app": "kube-dns"}, namespace={"kubernetes.io/metadata.name": "kube-system"}),
         "outside": OUTSIDE,
@@ -576,11 +596,14 @@ def _may() -> Iterator[tuple[str, str, int]]:
         yield gateway, triton, 8000
         yield gateway, "DNS", 53
         yield "users", gateway, 8080
-        for bot in DEPLOYERS:
+        for bot in (*DEPLOYERS, BOARD):
             yield bot, triton, 8001
             yield bot, gateway, 8080
-    for bot in DEPLOYERS:
+    for bot in (*DEPLOYERS, BOARD):
         yield bot, "inside", 443
+    yield "people", BOARD, 8090
+    yield BOARD, "DNS", 53
+    yield BOARD, "outside", 443
     for bot in (*DEPLOYERS, CHECKS):
         yield bot, "mlops/triton-staging", 8001
         yield bot, "mlops/triton-staging", 8000

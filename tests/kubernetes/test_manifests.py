@@ -253,6 +253,7 @@ def without(entries: list[Object], name: str) -> None:
 
 TRITON, GATEWAY = "StatefulSet ml-prod/triton", "StatefulSet ml-prod/gateway"
 STAGING, SLACK, RUNNER = "StatefulSet mlops/triton-staging", "Deployment mlops/slack", "Pod mlops/runner-deploy"
+BOARD = "Deployment mlops/board"
 CHECKS = "Pod mlops/runner-checks"
 SCALER = "HorizontalPodAutoscaler ml-prod/triton"
 
@@ -361,6 +362,14 @@ BREAKS: list[tuple[Rule, str, Break]] = [
     (rules.identities, "one role", lambda c: at(c, CHECKS)["metadata"]["labels"].update({"promobot/role": "bot"})),
     (rules.identities, "more than a name", lambda c: at(c, "ServiceAccount mlops/promobot-checks").update(
         imagePullSecrets=[{"name": "x"}])),
+    (rules.secrets, "board with the reload token", lambda c: main(c, BOARD)["env"].append(
+        *[each for each in main(c, SLACK)["env"] if each["name"] == "PROMOBOT_RELOAD_TOKEN"])),
+    (rules.secrets, "board without GitHub", lambda c: without(main(c, BOARD)["env"], "GITHUB_TOKEN")),
+    (rules.share, "board writes", lambda c: main(c, BOARD)["volumeMounts"][1].pop("readOnly")),
+    (rules.share, "board sees all", lambda c: main(c, BOARD)["volumeMounts"][1].pop("subPath")),
+    (rules.network, "board for everybody", lambda c: at(c, "NetworkPolicy mlops/board")["spec"]["ingress"][0][
+        "from"][0].update(namespaceSelector={})),
+    (rules.commands, "flag of the board", lambda c: swap(main(c, BOARD)["args"], "--port=", "--http=")),
     (rules.secrets, "gateway", lambda c: without(main(c, GATEWAY)["env"], "PROMOBOT_RELOAD_TOKEN")),
     (rules.secrets, "in clear", lambda c: main(c, GATEWAY)["env"].append({"name": "API_KEY", "value": "1"})),
     (rules.secrets, "gRPC open", lambda c: drop_words(main(c, TRITON)["args"], "--grpc-restricted-protocol")),
@@ -496,7 +505,14 @@ def test_ways_in_lead_to_services_that_are_there_and_to_nothing_of_control() -> 
         service = cluster.get("Service", path["backend"]["service"]["name"], each["metadata"]["namespace"])
         assert service is not None
         assert path["backend"]["service"]["port"]["name"] in {port["name"] for port in service["spec"]["ports"]}
-        assert (path["path"], path["pathType"]) in {("/v2", "Prefix"), ("/slack", "Prefix")}
+        known = {("models", "/v2"), ("slack", "/slack"), ("board", "/")}
+        assert path["pathType"] == "Prefix" and (each["metadata"]["name"], path["path"]) in known
+        if path["path"] == "/":
+            asked = each["metadata"]["annotations"]
+            assert asked["nginx.ingress.kubernetes.io/auth-url"].startswith("https://"), "who is not signed in"
+            board = cli.parse(cluster.words(cluster.pod(rules.BOARD), cluster.pod(rules.BOARD).main)).arguments
+            assert asked["nginx.ingress.kubernetes.io/auth-response-headers"].lower() == board.who_header
+            assert board.host_name == [rule["host"]]
         assert each["spec"]["tls"][0]["hosts"] == [rule["host"]]
 
 
@@ -564,4 +580,5 @@ def test_what_the_page_writes_into_an_environment_file_is_understood_and_missed(
         f"mlops/runner-deploy lacks {named} for dispatch",
         f"mlops/runner-checks lacks {named} for checks",
         f"mlops/runner-deploy lacks {named} for drift",
+        f"mlops/board lacks {named}",
     ]
