@@ -16,9 +16,10 @@ from bot.platform import Platform
 
 @dataclass(frozen=True)
 class History:
-    """Deployments, newest first; with ``at``, what was in service then and since which deployment.
+    """Deployments, newest first, each with where it comes from.
 
-    ``model`` is what was asked for, and ``models`` all that was ever deployed here.
+    With ``at`` it is what was in service then, and since which deployment. ``model`` is what was asked for, and
+    ``models`` all that was ever deployed here.
     """
 
     environment: str
@@ -44,7 +45,7 @@ def history(platform: Platform, *, model: str | None, at: datetime | None, limit
     chosen = [record for record in records if model is None or record.model == model]
     models = tuple(sorted({record.model for record in records}))
     held, unknown = _held(platform, model)
-    newest = tuple(reversed(chosen))[:limit]
+    newest = tuple(platform.ledger.with_origins(chosen[::-1][:limit]))
     return History(platform.environment, newest, model=model, models=models, held=held, unknown=unknown)
 
 

@@ -66,7 +66,7 @@ def note_origins(
             origin = Origin()
             if pull is not None and is_of(pull.merged_at, record, records):
                 if pull.number not in people:
-                    people[pull.number] = _people_of(platform, pull, merged().changed(pull))
+                    people[pull.number] = _people_of(platform, pull, [merged().changed(pull), *_alone(change)])
                 origin = people[pull.number]
             origin = _registered(origin, record, registered)
             platform.ledger.note_origin(OriginNote(deployment=record.id, at=datetime.now(UTC), origin=origin))
@@ -103,15 +103,26 @@ def is_of(merged_at: datetime | None, record: DeploymentRecord, records: Iterabl
     return not others or merged_at >= others[-1] - slack
 
 
-def _people_of(platform: Platform, pull: PullRequest, changes: Sequence[Change]) -> Origin:
-    """Ask GitHub who approved and merged a pull request; its lists do not say it."""
+def _alone(change: Change) -> list[list[Change]]:
+    """Return what a proposal of this change alone says, and one that takes the shadow's entry out, too.
+
+    Where neighbours were merged since, a pull request seems to change more than it proposed.
+    """
+    return [[change], [change, Change(change.environment, "shadow", change.model, change.after, None)]]
+
+
+def _people_of(platform: Platform, pull: PullRequest, said: Iterable[Sequence[Change]]) -> Origin:
+    """Ask GitHub who approved and merged a pull request, which its lists do not say.
+
+    The records know who asked the bot by what the proposal ``said``, of which the first that they know counts.
+    """
     approvals = [
         one
         for one in platform.github.approvals(pull.number)
         if one.at and pull.merged_at and one.at <= pull.merged_at
     ]
-    asked = platform.ledger.proposers(fingerprint(changes))
-    named = sorted({name for one in asked if (name := _name(one))})
+    known = (platform.ledger.proposers(fingerprint(changes)) for changes in said)
+    named = sorted({name for one in next(filter(None, known), []) if (name := _name(one))})
     return Origin(
         pull_request=pull.number,
         url=pull.url,

@@ -18,7 +18,7 @@ from bot.marked import MarkedFolder
 TRIAL = ".promobot-doctor-"
 """How the objects of a trial begin; no reader lists hidden files."""
 _ABANDONED_SECONDS = 600.0
-_FOR_DEPLOYMENTS = ("deployments", "confirmations", "quarantine")
+_FOR_DEPLOYMENTS = ("deployments", "confirmations", "origins", "quarantine")
 """Where a deployment writes, each below it in a folder of its environment."""
 
 

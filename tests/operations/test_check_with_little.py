@@ -161,7 +161,7 @@ def test_the_verdict_on_a_model_that_leaves_service_says_what_it_does_not_know(w
 
 def test_the_policy_of_the_bucket_lets_checks_create_what_they_found_and_nothing_else() -> None:
     assert all(may_create(f"{folder}/dev/x.json") for folder in WRITTEN)
-    for folder in ("deployments", "confirmations", "revocations", "quarantine", "requests", "doctor"):
+    for folder in ("deployments", "confirmations", "origins", "revocations", "quarantine", "requests", "doctor"):
         assert not may_create(f"{folder}/dev/x.json"), folder
 
 

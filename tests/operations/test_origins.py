@@ -15,10 +15,11 @@ from bot.domain.desired import Change, Entry
 from bot.domain.metrics import Measured
 from bot.domain.origin import Origin
 from bot.domain.record import DeploymentRecord
+from bot.domain.scope import fingerprint
 from bot.errors import NotRegistered, Unavailable
 from bot.operations.origins import LookUp, is_of, note_origins
 from bot.records.directory import RecordStore
-from bot.records.ledger import Ledger
+from bot.records.ledger import Ledger, Proposer
 from bot.settings import Deadlines
 from bot.systems.github import Approval, PullRequest
 from bot.systems.mlflow import RegisteredVersion
@@ -78,6 +79,8 @@ def test_a_release_tells_who_registered_proposed_approved_and_merged_it_and_when
     ):
         assert line in words, words
     assert world.bot("history", "show", record.id).document["origin"]["merged_by"] == "alex"
+    (listed,) = world.bot("history", model, "--env", "dev").document["records"]
+    assert listed["origin"]["pull_request"] == number
     assert world.deploy().code == 0 and origins(world, model) == [origin]
 
 
@@ -220,6 +223,9 @@ def test_the_next_deployment_asks_for_all_that_lack_their_origin(tmp_path: Path)
     at_once = _deployed(6, entry(3), 60, before=entry(4), origin=Origin(asked_at=AT))
     records = [_deployed(n, entry(n), 10 * n) for n in (1, 2, 3, 4)] + [again, at_once]
     said: list[str] = []
+    alone = fingerprint([Change("dev", "models", "churn", None, entry(4))])
+    for who in (Proposer(policy=True), Proposer(github="alex")):
+        ledger.add_proposer(alone, who)
 
     def ask(registered: LookUp) -> dict[str, Origin]:
         return note_origins(platform, records, Merged, registered, say=said.append)  # type: ignore[arg-type]
@@ -242,8 +248,9 @@ def test_the_next_deployment_asks_for_all_that_lack_their_origin(tmp_path: Path)
     one, two, three, four, none, asked = [record.origin for record in ledger.with_origins(records)]
     assert one is not None and (one.pull_request, one.approved_by, one.merged_by) == (51, "sam", "alex")
     assert one.registered_at == AT - timedelta(days=1) and one.proposed_by == "bot"
+    assert four is not None and four.proposed_by == "alex, the policy"
     assert two is not None and two.registered_at is None
     assert two.unknown == "when it was registered: MLflow (http://mlflow): there is no version 2 of churn"
     assert three == Origin(registered_at=AT - timedelta(days=3)), "no pull request asked for it"
-    assert four is not None and none is None and asked == at_once.origin
+    assert none is None and asked == at_once.origin
     assert ask(registered) == {} and sorted(github.asked[-3:]) == [51, 52, 54], "each is asked once"
