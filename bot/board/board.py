@@ -150,7 +150,9 @@ def _version(one: _Each) -> Hashable:
     of = one.of
     # A time of today is shown without its date.
     today = datetime.now(UTC).date()
-    return (today, one.broken, id(of), of.version, of.freshness()) if of is not None else (today, one.broken)
+    if of is None:
+        return today, one.broken
+    return today, one.broken, of.closed(), id(of), of.version, of.freshness()
 
 
 def _snapshot(name: str, one: _Each) -> Snapshot:

@@ -22,6 +22,7 @@ from bot.domain.desired import Change
 from bot.domain.hold import Held
 from bot.domain.journal import Journal
 from bot.domain.plan import Live, Loaded, asked_for, plan
+from bot.domain.policy import Decided
 from bot.domain.quarantine import Quarantined
 from bot.domain.record import DeploymentRecord, last_failed
 from bot.domain.release import Slot
@@ -38,6 +39,8 @@ from bot.operations.main_branch import Main
 from bot.operations.observe import silent_words
 from bot.operations.opened import Opened, changed_by, open_pull_requests
 from bot.operations.past import Past
+from bot.operations.policies import Memory as MemoryOfPolicies
+from bot.operations.policies import look_at_policies
 from bot.operations.proposing import read_desired
 from bot.operations.seen import LOOKED_BACK, FromRecords, Seen, held_in, journal_of
 from bot.operations.silence import noted, silent_since
@@ -169,7 +172,7 @@ class OfEnvironment:
         self._servers: dict[tuple[Kind, str], Part[Any]] = {}
         self._opened: dict[tuple[int, str], tuple[list[Opened], tuple[str, ...]]] = {}
         self._told: tuple[Any, Mapping[Change, Held]] = (None, {})
-        self._bakes = Memory()
+        self._bakes, self._policies = Memory(), MemoryOfPolicies()
         self._all_read_at = -rhythm.all_records
         self._counts: deque[tuple[float, Mapping[str, tuple[Any, int, int]]]] = deque()
         has_names = any(one.every_address for one in self.settings.tritons)
@@ -189,6 +192,7 @@ class OfEnvironment:
         self.held = self._part("held", self._read_held, rhythm.held, then=lambda: self.told.wake())
         self.told: Part[Mapping[Change, Held]] = self._part("since when", self._read_told, rhythm.pulls)
         self.pulls = self._part("GitHub", self._read_pulls, rhythm.pulls)
+        self.policies = self._part("policies", self._read_policies, rhythm.pulls)
         self.rollouts = self._part("rollouts", self._read_rollouts, rhythm.rollouts)
         self.traffic = self._part("traffic", self._read_traffic, rhythm.traffic)
         self.listing = self._part("listing", self._read_listing, rhythm.listing)
@@ -197,7 +201,7 @@ class OfEnvironment:
     def parts(self) -> list[Part[Any]]:
         """Every part, those of single servers last."""
         own: list[Part[Any]] = [self.share, self.names, self.main, self.records, self.held, self.told]
-        own += [self.pulls, self.rollouts, self.traffic, self.listing]
+        own += [self.pulls, self.policies, self.rollouts, self.traffic, self.listing]
         with self._lock:
             return [*own, *self._servers.values()]
 
@@ -222,7 +226,7 @@ class OfEnvironment:
             one.look()
         for each in (self.main, self.records, self.pulls, self.held, self.told):
             each.look()
-        for last in (self.rollouts, self.traffic, self.listing):
+        for last in (self.policies, self.rollouts, self.traffic, self.listing):
             last.look()
 
     def stop(self) -> None:
@@ -262,7 +266,7 @@ class OfEnvironment:
             part.wake()
 
     def _records_moved(self) -> None:
-        for part in (self.held, self.listing):
+        for part in (self.held, self.listing, self.policies):
             part.wake()
 
     # --- what serves -------------------------------------------------------------------------------------------
@@ -424,6 +428,14 @@ class OfEnvironment:
         self._told = asked, told
         return told
 
+    def _read_policies(self) -> tuple[Decided, ...]:
+        """Return what policies decide of the open pull requests; nothing is asked where the settings have none."""
+        if self.settings.merge is None:
+            return ()
+        records = _needed(self.records, "what was deployed")
+        with self._git_aside(2 * self.settings.deadlines.request_seconds):
+            return look_at_policies(self._aside, now=datetime.now(UTC), records=records.all, memory=self._policies)
+
     def _read_rollouts(self) -> tuple[Bakes, ...]:
         if not any(rules.watched for rules in self.settings.rollout.values()):
             return ()
@@ -485,6 +497,13 @@ class OfEnvironment:
         with self._lock:
             return [one for one in self._servers if one[0] == kind]
 
+    def closed(self) -> str:
+        """Return why nothing new may go out now; empty where it may. A page changes when a window opens."""
+        if not self.settings.windows and not self.settings.freezes:
+            return ""
+        shut = self.settings.closed(datetime.now(UTC))
+        return shut.said if shut is not None else ""
+
     def freshness(self) -> tuple[bool, ...]:
         """Return of every part whether it is known now: nothing else of a snapshot depends on the time."""
         now = time.monotonic()
@@ -523,7 +542,9 @@ class OfEnvironment:
         return replace(
             found,
             seen=seen,
-            status=judged(seen, self.rollouts.known.value or (), differences),
+            status=replace(
+                judged(seen, self.rollouts.known.value or (), differences), policies=self.policies.known.value or ()
+            ),
             differences=differences,
             routes_by=routes_by,
         )
@@ -550,13 +571,14 @@ class OfEnvironment:
                 answering.append(told.table)
                 if told.unproven:
                     unproven[name] = told.unproven
-        tables = [*answering, *([share.table] if share else [])]
-        if not tables:
-            return None
-        newest = max(tables, key=lambda table: table.generation)
+        # Where the share does not answer, what gateways serve is what users get.
         by_share = share is not None and (self.share.known.is_fresh(monotonic) or not answering)
-        by_share = by_share or (share is not None and newest.generation == share.table.generation and not answering)
-        table = share.table if by_share and share is not None else newest
+        if share is not None and by_share:
+            table = share.table
+        elif answering:
+            table = max(answering, key=lambda one: one.generation)
+        else:
+            return None
         live = Live(table, tritons, gateways, silent)
         main: Main | PromobotError = self.main.known.value or self.main.known.error or _not_yet("Git")
         desired = main.desired if isinstance(main, Main) else asked_for(table, {})

@@ -12,6 +12,7 @@ import hashlib
 import ipaddress
 import json
 import logging
+import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator
@@ -28,7 +29,7 @@ from bot.board.snapshot import Snapshot
 from bot.board.views import Filter, ProblemPage, Row
 from bot.concurrency import begin
 from bot.domain.names import ENVIRONMENT_NAME, MODEL_NAME
-from bot.errors import PromobotError
+from bot.errors import PromobotError, Refused
 from bot.extras import needed
 from bot.redaction import redact
 
@@ -405,16 +406,33 @@ def running(board: Board) -> Iterator[None]:
         board.stop()
 
 
+def _listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there; raise Refused where nothing can. uvicorn would end the process."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # asyncio sends without delay only where the protocol is named.
+        made = socket.socket(family, kind, socket.IPPROTO_TCP)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen(128)
+    except OSError as error:
+        raise Refused(
+            f"the board cannot be served at {host}:{port}: {error.strerror or error}",
+            state="Nothing was read.",
+            next_step="Name another --port, or --host.",
+        ) from error
+    return made
+
+
 def serve(board: Board, *, host: str, port: int, who_header: str = "", hosts: Collection[str] = ()) -> bool:
     """Serve the board until SIGTERM or SIGINT; return whether it ever started."""
     with needed(EXTRA, by="promobot board"):
         import uvicorn
 
+    listening = _listening(host, port)
     app = application(board, who_header=who_header, hosts=hosts)
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -424,5 +442,5 @@ def serve(board: Board, *, host: str, port: int, who_header: str = "", hosts: Co
     )
     server = uvicorn.Server(config)
     with running(board), contextlib.suppress(KeyboardInterrupt):
-        server.run()
+        server.run(sockets=[listening])
     return server.started

@@ -150,6 +150,8 @@ class EnvironmentView:
     troubles: int
     broken: str = ""
     """Why its settings cannot be read; empty where they can."""
+    closed: str = ""
+    """Why nothing new goes out now, and until when; empty where it may."""
     main: Cell | None = None
     sources: tuple[Source, ...] = ()
     lost: tuple[Lost, ...] = ()
@@ -446,11 +448,13 @@ class _Rows:
     def _proposals(self, model: str) -> tuple[Link, ...]:
         opened = self._found.seen.opened if self._found.seen else ()
         why = self._found.part("GitHub")
-        detail = "" if why.is_known else _since_words(why.since, self._now)
+        unknown = "" if why.is_known else _since_words(why.since, self._now)
+        decided = {one.pull_request: one.said for one in self._status.policies if one.pull_request is not None}
         found: dict[int, Link] = {}
         for one in opened:
             if one.change.model == model:
                 text = f"#{one.number} {one.title}"
+                detail = unknown or decided.get(one.number, "")
                 found.setdefault(one.number, Link(text, self._links.pull(one.number), detail))
         return tuple(found.values())
 
@@ -633,6 +637,7 @@ def environment_view(found: Snapshot, rows: Sequence[Row], chosen: Filter) -> En
         models=len(rows),
         troubles=troubles,
         broken=found.broken,
+        closed=found.status.closed.said if found.status is not None and found.status.closed is not None else "",
         main=_main_cell(found),
         sources=sources,
         lost=tuple(_lost(sources)),

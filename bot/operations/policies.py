@@ -152,11 +152,21 @@ def policies(
     return merges(_ports(platform, records, memory, now), memory, say=say, now=now)
 
 
-def look_at_policies(platform: Platform, *, now: datetime) -> tuple[Decided, ...]:
-    """Return what the policies decide now, and change nothing. As in :func:`policies`, who is away makes it wait."""
-    memory = Memory()
+def look_at_policies(
+    platform: Platform,
+    *,
+    now: datetime,
+    records: Sequence[DeploymentRecord] | None = None,
+    memory: Memory | None = None,
+) -> tuple[Decided, ...]:
+    """Return what the policies decide now, and change nothing. As in :func:`policies`, who is away makes it wait.
+
+    A caller that looks repeatedly keeps ``memory``, and then GitHub is asked as seldom as by ``watch``. ``records``
+    come oldest first, from a caller that has read them already.
+    """
+    memory = memory or Memory()
     try:
-        records = platform.ledger.deployments()
+        records = platform.ledger.deployments() if records is None else records
     except PromobotError as error:
         return (Decided(platform.environment, "merge", "waits", words.not_asked(str(error))),)
     ports = replace(_ports(platform, records, memory, now), only_looks=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ from bot.board import views
 from bot.board.collecting import OfEnvironment, Rhythm
 from bot.board.snapshot import Snapshot
 from bot.board.views import Row
+from bot.domain.desired import Change
 from bot.domain.origin import Origin
+from bot.domain.policy import Decided
 from bot.domain.release import Release
+from bot.operations.opened import Opened
 from bot.records.ledger import OriginNote
-from tests.board.place import QUICK, Place, place, record
+from tests.board.place import QUICK, Place, entry, place, record
 
 
 @pytest.fixture
@@ -258,6 +262,33 @@ def test_users_are_not_well_while_nobody_knows_of_a_server(here: Place) -> None:
     assert row.users.unknown.startswith("unknown since ")
     assert {dot.state for dot in row.dots} == {"unknown"}
     assert row.tone == "unknown"
+
+
+def test_that_nothing_new_goes_out_is_said_and_a_page_changes_when_a_window_opens(here: Place) -> None:
+    now = datetime.now(UTC)
+    start, end = (at.isoformat() for at in (now - timedelta(hours=1), now + timedelta(hours=1)))
+    here.configure(freezes=[{"start": start, "end": end, "reason": "the audit"}])
+    reader = here.reader()
+    found = later(reader)
+    view = views.environment_view(found, views.rows_of(found), views.Filter())
+    reader.stop()
+    assert "nothing new goes out until" in view.closed and "the audit" in view.closed
+    assert view.closed == reader.closed() and view.tone == "ok", "somebody wants it so"
+    here.configure()
+    assert here.reader().closed() == ""
+
+
+def test_what_a_policy_decides_of_a_pull_request_stands_beside_it(here: Place, reader: OfEnvironment) -> None:
+    found = reader.snapshot()
+    assert found.seen is not None and found.status is not None
+    change = Change("dev", "models", "churn", entry(7), entry(8))
+    said = "merges by itself when checks pass: 5 clean releases"
+    decided = Decided("churn", "merge", "due", said, pull_request=12)
+    seen = replace(found.seen, opened=(Opened(change, 12, "Promote churn to 8 in dev", is_revert=False),))
+    row = row_of(replace(found, seen=seen, status=replace(found.status, policies=(decided,))))
+    (link,) = row.proposals
+    assert (link.text, link.detail) == ("#12 Promote churn to 8 in dev", said)
+    assert link.href == f"{here.forge_url}/acme/models/pull/12"
 
 
 def test_how_often_it_reads_depends_on_nobody_who_looks(here: Place, reader: OfEnvironment) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -12,7 +13,8 @@ import pytest
 
 from bot import redaction
 from bot.board.board import Board
-from bot.board.server import CSP, application, running
+from bot.board.server import CSP, application, running, serve
+from bot.errors import Refused
 from tests.board.place import QUICK, TOKEN, Place, place, record
 from tests.board.test_collecting import _until
 from tests.gateway.gateways import running_application
@@ -241,3 +243,10 @@ def test_the_settings_file_is_gone(here: Place, board: Board) -> None:
         path.write_text(text)
         path.with_name("other.yaml").unlink()
     _until(lambda: board.environments == ["dev"] and _is_known(board))
+
+
+def test_a_port_that_is_taken_is_said(board: Board) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Refused, match=f"cannot be served at 127.0.0.1:{port}: Address already in use"):
+            serve(board, host="127.0.0.1", port=port)
