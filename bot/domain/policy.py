@@ -54,7 +54,7 @@ switched off     a person switched GitHub's auto-merge off again
 quarantine       a digest that it asks for is in quarantine
 clean            the model has too few clean releases
 taken back       the same, and a release that was no good is why
-way back         the model went back, and nobody proposed anything since
+way back         the model went back, and nothing that a person proposed was verified since
 under way        a deployment or a rollout of the model is under way, and nobody knows how it ends
 shut             a freeze, or outside the windows
 checks           its checks are not green
@@ -212,6 +212,8 @@ class Standing:
     breached: Collection[str] = ()
     underway: Collection[Slot] = ()
     counts_as: dict[str, str] | None = None
+    after_way_back: Callable[[Slot], DeploymentRecord | None] = lambda _: None
+    """Returns what :func:`held_after_way_back` says of a slot."""
 
     def clean_of(self, model: str) -> Clean:
         """Return how releases of a model went, on its live lane."""
@@ -348,6 +350,9 @@ def _of_model(model: str, standing: Standing, rule: Rule) -> list[Reason]:
     found = []
     slot = standing.counted_slot(model)
     newest = next((record for record in reversed(standing.records) if record.slot == slot), None)
+    if (back := standing.after_way_back(slot)) is not None:
+        said = f"{slot.model} went back at {back.id}, and nothing that a person proposed was verified since"
+        found.append(Reason("way back", said))
     if slot in standing.underway:
         found.append(Reason("under way", f"a deployment of {slot.model} is under way"))
     elif newest is not None and newest.outcome == "rolling out":

@@ -123,6 +123,7 @@ def _people_of(platform: Platform, pull: PullRequest, said: Iterable[Sequence[Ch
     ]
     known = (platform.ledger.proposers(fingerprint(changes)) for changes in said)
     named = sorted({name for one in next(filter(None, known), []) if (name := _name(one))})
+    merged_by = platform.github.pull_request(pull.number).merged_by
     return Origin(
         pull_request=pull.number,
         url=pull.url,
@@ -131,8 +132,17 @@ def _people_of(platform: Platform, pull: PullRequest, said: Iterable[Sequence[Ch
         approved_at=max((one.at for one in approvals if one.at), default=None),
         approved_by=", ".join(sorted({one.by for one in approvals})),
         merged_at=pull.merged_at,
-        merged_by=platform.github.pull_request(pull.number).merged_by,
+        merged_by=merged_by,
+        by_policy=_is_by_policy(platform, pull.number, merged_by),
     )
+
+
+def _is_by_policy(platform: Platform, number: int, merged_by: str) -> bool:
+    """Say whether a policy had GitHub merge it: it was asked for until the end, and the bot merged it."""
+    notes = platform.ledger.policy_notes(number)
+    if not notes or notes[-1].what == "taken back":
+        return False
+    return notes[-1].what == "merged" or merged_by == platform.github.login()
 
 
 def _name(one: Proposer) -> str:

@@ -30,6 +30,7 @@ from bot.domain.policy import (
     MustWait,
     Standing,
     State,
+    held_after_way_back,
     may_merge,
     requires_verdict,
     rollout_of,
@@ -39,6 +40,7 @@ from bot.domain.scope import fingerprint, scope_of
 from bot.errors import InvalidInput, PromobotError
 from bot.operations import Say
 from bot.operations.observe import underway
+from bot.operations.path import is_policys
 from bot.operations.proposing import commits_of_people, desired_at, parts_of, read_desired, what_is_beside
 from bot.records.ledger import PolicyNote
 from bot.render import policy as words
@@ -400,7 +402,12 @@ class _Look:
             breached=self.memory.breached,
             underway={Slot.of(platform.environment, one.model, one.section) for one in underway(platform.share)},
             counts_as=counts_as,
+            after_way_back=self._after_way_back,
         )
+
+    def _after_way_back(self, slot: Slot) -> DeploymentRecord | None:
+        own = [record for record in self.records if record.slot == slot]
+        return held_after_way_back(own, partial(is_policys, self.platform.ledger))
 
     def _login(self) -> str:
         self.memory.login = self.memory.login or self.platform.github.login()

@@ -175,6 +175,7 @@ HELD: list[tuple[Cause, dict[str, Any], dict[str, Any], str]] = [
     ("taken back", {}, {"records": [released(1), BAD]}, "taken back at dev-00000003-churn: put back (wrong answers)"),
     ("under way", {}, {"records": [released(1), STEP], "rule": Rule()}, "dev-00000003-churn is still being rolled"),
     ("under way", {}, {"underway": {CHURN}}, "a deployment of churn is under way"),
+    ("way back", {}, {"after_way_back": {CHURN: BAD}.get}, "churn went back at dev-00000003-churn, and nothing that"),
     ("shut", {}, {"shut": FREEZE}, "nothing new goes out until 2026-11-02 09:00 UTC (holidays)"),
     ("checks", {"checked": "red"}, {}, "its checks did not pass"),
     ("checks", {"checked": "not yet"}, {}, "its checks are not all there yet"),
@@ -224,6 +225,7 @@ PUT_BACK = [released(1), released(2), BAD]
 
 def test_a_way_back_that_users_have_already_merges_whatever_holds_new_things() -> None:
     now = standing(rule=Rule(99), records=PUT_BACK, quarantined={entry(3).digest}, shut=FREEZE, mistake="gates")
+    now = replace(now, after_way_back={CHURN: BAD}.get, underway={CHURN})
     assert may_merge(BACK, now) == MayMerge("users have it already, and main follows")
 
 

@@ -141,6 +141,8 @@ def test_what_its_checks_passed_merges_by_itself_and_goes_into_service(world: Wo
     merged = world.pull(number)
     assert merged["merged"] and merged["merged_by"]["login"] == BOT
     assert world.deploy().code == 0 and world.version(model) == 2
+    origin = world.ledger().origins()[world.records(model)[-1].id]
+    assert (origin.pull_request, origin.merged_by, origin.by_policy) == (number, BOT, True)
 
 
 def test_where_githubs_rules_are_met_already_it_is_merged_at_the_commit_that_was_looked_at(world: World) -> None:

@@ -177,6 +177,11 @@ MUTATIONS = (
             ("nothing new while the settings have a mistake", "    if standing.mistake:\n", "    if False:\n"),
             ("nothing that a person decides", '    if pull.kind != "proposal":\n', "    if False:\n"),
             ("nothing new in a freeze", "    if standing.shut is not None:\n", "    if False:\n"),
+            (
+                "nothing after a way back until a person's release is verified",
+                "    if (back := standing.after_way_back(slot)) is not None:\n",
+                "    if (back := None) is not None:\n",
+            ),
             ("nothing while its model is deployed", "    if slot in standing.underway:\n", "    if False:\n"),
             (
                 "nothing while its model is rolled out",
