@@ -38,6 +38,7 @@ Cause = Literal[
     "under way",
     "shut",
     "checks",
+    "would be held",
 ]
 """
 no rule          the settings have no ``merge``
@@ -58,6 +59,7 @@ way back         the model went back, and nothing that a person proposed was ver
 under way        a deployment or a rollout of the model is under way, and nobody knows how it ends
 shut             a freeze, or outside the windows
 checks           its checks are not green
+would be held    a deployment would refuse it now
 """
 
 
@@ -187,6 +189,8 @@ class Candidate:
     beside: tuple[str, ...] = ()
     is_draft: bool = False
     switched_off: bool = False
+    would_be_held: str = ""
+    """Why a deployment would refuse it now; empty where it would take it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,6 +333,8 @@ def _of_itself(pull: Candidate, standing: Standing) -> list[Reason]:
     if pull.checked != "green":
         said = {"not yet": "are not all there yet", "red": "did not pass"}.get(pull.checked, f"are {pull.checked}")
         found.append(Reason("checks", f"its checks {said}"))
+    if pull.would_be_held:
+        found.append(Reason("would be held", f"a deployment would hold it: {pull.would_be_held}"))
     return found
 
 
@@ -350,9 +356,6 @@ def _of_model(model: str, standing: Standing, rule: Rule) -> list[Reason]:
     found = []
     slot = standing.counted_slot(model)
     newest = next((record for record in reversed(standing.records) if record.slot == slot), None)
-    if (back := standing.after_way_back(slot)) is not None:
-        said = f"{slot.model} went back at {back.id}, and nothing that a person proposed was verified since"
-        found.append(Reason("way back", said))
     if slot in standing.underway:
         found.append(Reason("under way", f"a deployment of {slot.model} is under way"))
     elif newest is not None and newest.outcome == "rolling out":
@@ -363,6 +366,9 @@ def _of_model(model: str, standing: Standing, rule: Rule) -> list[Reason]:
             count = f"{clean.count} of {rule.after_clean} clean releases of {slot.model}"
             taken = Reason("taken back", f"taken back at {clean.why}; {count} since")
             found.append(taken if clean.broken_by else Reason("clean", count))
+    if (back := standing.after_way_back(slot)) is not None:
+        said = f"{slot.model} went back at {back.id}, and nothing that a person proposed was verified since"
+        found.append(Reason("way back", said))
     return found
 
 

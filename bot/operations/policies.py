@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from bot import environment_files
-from bot.domain.bundled import together
+from bot.domain.bundled import together, with_left
 from bot.domain.desired import Change, Desired, changes
 from bot.domain.policy import (
     Candidate,
@@ -39,7 +39,9 @@ from bot.domain.release import Slot
 from bot.domain.scope import fingerprint, scope_of
 from bot.errors import InvalidInput, PromobotError
 from bot.operations import Say
+from bot.operations.deployment.admission import admit_all, held_among
 from bot.operations.observe import underway
+from bot.operations.past import Past
 from bot.operations.path import is_policys
 from bot.operations.proposing import commits_of_people, desired_at, parts_of, read_desired, what_is_beside
 from bot.records.ledger import PolicyNote
@@ -56,6 +58,8 @@ if TYPE_CHECKING:
 
 ASK_EVERY = timedelta(seconds=30)
 """From one look at GitHub to the next, where the records say nothing new."""
+PAUSES = tuple(timedelta(seconds=seconds) for seconds in (30, 60, 120, 300, 600))
+"""After each answer of GitHub that it does not merge a pull request, before it is asked again."""
 RELEASES_LOOKED_AT = 50
 """Of so many releases of a model the notes of their bakes are read, the newest ones."""
 
@@ -117,8 +121,19 @@ class Ports:
     notes: Notes
     standing: Callable[[], Standing]
     describe: Callable[[PullRequest, Standing], Candidate | None]
+    would_be_held: Callable[[Candidate], str]
+    """Returns why a deployment would refuse it now; empty where it would take it."""
     only_looks: bool = False
     """Whether nothing is to be done: for those who show what is decided."""
+
+
+@dataclass(frozen=True)
+class PutOff:
+    """What could not be asked for, how often that was tried, and until when it is not tried again."""
+
+    tries: int
+    until: datetime
+    decided: Decided
 
 
 @dataclass
@@ -138,6 +153,8 @@ class Memory:
     """The comment on each pull request."""
     switched_off: set[tuple[int, str]] = field(default_factory=set)
     """The commits of pull requests of which a person does not want that they merge by themselves."""
+    put_off: dict[tuple[int, str], PutOff] = field(default_factory=dict)
+    """What GitHub did not take, by pull request and commit."""
     described: dict[tuple[int, str, str], Candidate] = field(default_factory=dict)
     baked: set[str] = field(default_factory=set)
     breached: set[str] = field(default_factory=set)
@@ -246,21 +263,47 @@ class _One:
     def settle(self, candidate: Candidate, standing: Standing) -> Decided | None:
         """Decide, and do what follows."""
         notes = self.ports.notes.policy_notes(self.pull.number)
+        pull = self._as_it_is(notes)
+        if pull.state != "open":
+            return None
+        if pull.head != self.pull.head:
+            return self._decided("held", words.branch_moved())
+        return replace(self, pull=pull)._settle(candidate, standing, notes)
+
+    def _as_it_is(self, notes: Sequence[PolicyNote]) -> PullRequest:
+        """Return the pull request as it is now: a list of GitHub may lag behind what was asked for a moment ago."""
+        asked = bool(notes) and notes[-1].what in ("asking", "on")
+        if not asked or self.pull.auto_merge_by or self._here in self.memory.switched_off:
+            return self.pull
+        return self.ports.forge.pull_request(self.pull.number)
+
+    @property
+    def _here(self) -> tuple[int, str]:
+        return self.pull.number, self.pull.head
+
+    def _settle(self, candidate: Candidate, standing: Standing, notes: Sequence[PolicyNote]) -> Decided | None:
         # A person who only looks is not the bot: then a pull request of any bot counts as its own.
         is_its_own = candidate.by_the_bot or (self.ports.only_looks and self.pull.author.endswith("[bot]"))
         asked = replace(candidate, by_the_bot=is_its_own, switched_off=self._is_switched_off(notes))
         decided = may_merge(asked, standing)
         if isinstance(decided, MayMerge) and not self.pull.auto_merge_by:
-            # Asked where it matters: GitHub tells it by two requests.
-            required = requires_verdict(self.ports.forge.required_checks())
-            decided = may_merge(asked, replace(standing, requires_verdict=required))
+            if (put_off := self.memory.put_off.get(self._here)) is not None and self.now < put_off.until:
+                return put_off.decided
+            # Asked where it matters: each takes several requests.
+            standing = replace(standing, requires_verdict=requires_verdict(self.ports.forge.required_checks()))
+            decided = may_merge(replace(asked, would_be_held=self.ports.would_be_held(asked)), standing)
         if self.ports.only_looks:
             return self._seen(decided, standing)
         if isinstance(decided, MustWait):
             return self._must_wait(decided, notes, standing)
         if self.pull.auto_merge_by:
             return self._is_on(decided, notes)
-        return self._have_it_merged(decided, notes)
+        try:
+            done = self._have_it_merged(decided, notes)
+        except PromobotError as error:
+            self._put_off(self._decided("waits", words.waits(str(error))))
+            raise
+        return done
 
     def _seen(self, decided: MayMerge | MustWait, standing: Standing) -> Decided | None:
         if isinstance(decided, MayMerge):
@@ -269,17 +312,10 @@ class _One:
 
     def _is_switched_off(self, notes: Sequence[PolicyNote]) -> bool:
         """Say whether a person took back what GitHub was asked for at this commit."""
-        here = (self.pull.number, self.pull.head)
-        if here in self.memory.switched_off:
-            return True
         last = notes[-1] if notes else None
-        if self.pull.auto_merge_by or last is None or (last.what, last.head) != ("on", self.pull.head):
-            return False
-        # A list of GitHub may lag behind what was asked for a moment ago.
-        there = self.ports.forge.pull_request(self.pull.number)
-        if there.state == "open" and there.head == self.pull.head and not there.auto_merge_by:
-            self.memory.switched_off.add(here)
-        return here in self.memory.switched_off
+        if not self.pull.auto_merge_by and last is not None and (last.what, last.head) == ("on", self.pull.head):
+            self.memory.switched_off.add(self._here)
+        return self._here in self.memory.switched_off
 
     def _must_wait(self, decided: MustWait, notes: Sequence[PolicyNote], standing: Standing) -> Decided | None:
         """Take back what the policy asked for; what a person asked for stays."""
@@ -319,7 +355,7 @@ class _One:
         asked = self.ports.forge.merge_when_allowed(self.pull.number, head=self.pull.head, title=title)
         match asked:
             case "unstable":
-                return self._decided("due", words.unstable())
+                return self._put_off(self._decided("due", words.unstable()))
             case "on":
                 self._note("on", decided.why)
                 return self._decided("due", words.due(decided.why))
@@ -328,6 +364,14 @@ class _One:
                 said = words.merged(decided.why, queued=asked == "queued")
                 self.say(f"#{self.pull.number} {said}")
                 return self._decided("done", said)
+
+    def _put_off(self, decided: Decided) -> Decided:
+        """Ask for it again later, and later each time."""
+        before = self.memory.put_off.get(self._here)
+        tries = 1 if before is None else before.tries + 1
+        until = self.now + PAUSES[min(tries, len(PAUSES)) - 1]
+        self.memory.put_off[self._here] = PutOff(tries, until, decided)
+        return decided
 
     def _note(self, what: str, why: str) -> None:
         note = {"pull_request": self.pull.number, "head": self.pull.head, "what": what, "why": why, "at": self.now}
@@ -359,6 +403,7 @@ def _ports(platform: Platform, records: Sequence[DeploymentRecord], memory: Memo
         notes=platform.ledger,
         standing=look.standing,
         describe=look.describe,
+        would_be_held=look.would_be_held,
     )
 
 
@@ -457,6 +502,17 @@ class _Look:
             } | ({key: known} if known.was_asked else {})
         checked = _checked(self.platform.ledger, known, self.now)
         return replace(known, checked=checked, is_draft=pull.is_draft)
+
+    def would_be_held(self, pull: Candidate) -> str:
+        """Return why a deployment would hold what it asks for; empty where it would not.
+
+        What the checks saw may have changed since: another version in service, the rules, the room on a Triton.
+        """
+        # From what answers now, as a deployment would: main may say something else.
+        answers = self.platform.ledger.answers(pull.changes)
+        asked = with_left([replace(one, before=entry) for one, entry in zip(pull.changes, answers, strict=True)])
+        held = held_among(admit_all(Past(self.platform), asked))
+        return f"{held[0].change.model}: {held[0].hold.why}" if held else ""
 
     def _described(self, pull: PullRequest) -> Candidate:
         platform, name = self.platform, self.platform.environment

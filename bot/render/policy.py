@@ -76,6 +76,11 @@ def moved_on() -> str:
     return "is decided anew: a deployment ended just now"
 
 
+def branch_moved() -> str:
+    """Its newest commit is another one than a moment ago."""
+    return "is decided anew: its branch moved just now"
+
+
 def not_asked(why: str) -> str:
     """Nobody knows which pull requests there are."""
     return f"what may merge by itself is not known now: {why}"

@@ -181,6 +181,7 @@ HELD: list[tuple[Cause, dict[str, Any], dict[str, Any], str]] = [
     ("checks", {"checked": "not yet"}, {}, "its checks are not all there yet"),
     ("checks", {"checked": "expired"}, {}, "its checks are expired"),
     ("checks", {"checked": "revoked"}, {}, "its checks are revoked"),
+    ("would be held", {"would_be_held": "churn: no room"}, {}, "a deployment would hold it: churn: no room"),
 ]
 
 

@@ -141,8 +141,9 @@ def test_what_its_checks_passed_merges_by_itself_and_goes_into_service(world: Wo
     merged = world.pull(number)
     assert merged["merged"] and merged["merged_by"]["login"] == BOT
     assert world.deploy().code == 0 and world.version(model) == 2
-    origin = world.ledger().origins()[world.records(model)[-1].id]
-    assert (origin.pull_request, origin.merged_by, origin.by_policy) == (number, BOT, True)
+    (record,) = world.ledger().with_origins(world.records(model)[-1:])
+    origin = record.origin
+    assert origin is not None and (origin.pull_request, origin.merged_by, origin.by_policy) == (number, BOT, True)
 
 
 def test_where_githubs_rules_are_met_already_it_is_merged_at_the_commit_that_was_looked_at(world: World) -> None:
@@ -181,6 +182,7 @@ def test_a_model_merges_by_itself_after_clean_releases_until_one_is_rolled_back(
     said = said_in(world, third["number"])
     assert "✋ **This no longer merges by itself**: taken back at dev" in said
     assert "rolled back \\(too slow\\); 0 of 2 clean releases of" in said, said
+    assert "nothing that a person proposed was verified since" in said
     report(world, third["head"]["sha"])
     assert not world.pull(third["number"])["merged"]
 
@@ -352,6 +354,22 @@ def test_a_required_review_is_waited_for(world: World) -> None:
     assert not world.pull(pull["number"])["merged"]
     world.api("POST", f"/pulls/{pull['number']}/reviews", {"event": "APPROVE"})
     assert world.pull(pull["number"])["merged"]
+
+
+@pytest.mark.slow
+def test_what_a_deployment_would_hold_by_now_is_not_merged(world: World) -> None:
+    model = world.model(metrics={"accuracy": {"minimum": 0.5, "max_regression": 0.01}})
+    world.served(world.register(model, accuracy=0.95))
+    rule(world)
+    registered = world.register(model, "better", accuracy=0.95)
+    pull = proposed(world, registered)
+    checked(world, registered, pull)
+    # Meanwhile another version is in service, and this one would be too much worse.
+    world.served(world.register(model, "best", accuracy=0.999))
+    found = look(world, pull["number"])
+    assert found["state"] == "held", found
+    assert f"a deployment would hold it: {model}: " in found["said"], found
+    assert not world.pull(pull["number"])["auto_merge"]
 
 
 class Killed(BaseException):

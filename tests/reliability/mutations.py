@@ -174,6 +174,7 @@ MUTATIONS = (
                 "    if False:\n",
             ),
             ("nothing without green checks", '    if pull.checked != "green":\n', "    if False:\n"),
+            ("nothing that a deployment would hold", "    if pull.would_be_held:\n", "    if False:\n"),
             ("nothing new while the settings have a mistake", "    if standing.mistake:\n", "    if False:\n"),
             ("nothing that a person decides", '    if pull.kind != "proposal":\n', "    if False:\n"),
             ("nothing new in a freeze", "    if standing.shut is not None:\n", "    if False:\n"),
@@ -253,8 +254,8 @@ MUTATIONS = (
             ),
             (
                 "only where the branch's own rules decide",
-                "            required = requires_verdict(self.ports.forge.required_checks())\n",
-                "            required = True\n",
+                "requires_verdict=requires_verdict(self.ports.forge.required_checks())",
+                "requires_verdict=True",
                 "test_where_no_rule_of_the_branch_would_decide_nothing_merges",
             ),
             (
@@ -282,6 +283,16 @@ MUTATIONS = (
                 "test_where_githubs_rules_are_met_already_it_is_merged_at_the_commit_that_was_looked_at",
             ),
         )
+    ),
+    Mutation(
+        "what merges by itself",
+        "taken back also where GitHub's list lags behind",
+        POLICIES,
+        "        if not asked or self.pull.auto_merge_by or self._here in self.memory.switched_off:\n",
+        "        if self.pull:\n",
+        (
+            "tests/operations/test_asking.py::test_a_list_that_lags_behind_neither_hides_what_is_on_nor_is_taken_for_a_person",
+        ),
     ),
     Mutation(
         "what merges by itself",
