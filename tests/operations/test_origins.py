@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -19,7 +19,7 @@ from bot.domain.scope import fingerprint
 from bot.errors import NotRegistered, Unavailable
 from bot.operations.origins import LookUp, is_of, note_origins
 from bot.records.directory import RecordStore
-from bot.records.ledger import Ledger, Proposer
+from bot.records.ledger import Ledger, PolicyNote, Proposer
 from bot.settings import Deadlines
 from bot.systems.github import Approval, PullRequest
 from bot.systems.mlflow import RegisteredVersion
@@ -181,6 +181,9 @@ def test_what_was_merged_too_early_or_too_late_brought_nothing(
     assert is_of(AT + timedelta(minutes=9), record, [other, record]), "another model says nothing of it"
 
 
+RECENT = RegisteredVersion("churn", 1, "READY", "", "", "", Measured(), {}, {}, "", registered_at=AT)
+
+
 class Merged:
     """The merged pull requests: number 50 and the version of what each asked for."""
 
@@ -211,7 +214,37 @@ class OneGitHub:
         ]
 
     def pull_request(self, number: int) -> PullRequest:
-        return PullRequest(number, "", "", "", "closed", True, "b", "h", "b", "bot", merged_by="alex")
+        who = "alex" if number == 51 else "bot"
+        return PullRequest(number, "", "", "", "closed", True, "b", "h", "b", "bot", merged_by=who)
+
+    def login(self) -> str:
+        return "bot"
+
+
+def test_a_policy_had_it_merged_where_it_asked_for_it_until_the_end_and_no_person_merged_it(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "records")
+    store.begin()
+    ledger = Ledger(store, "dev")
+    platform: Any = SimpleNamespace(
+        ledger=ledger, github=OneGitHub(), settings=SimpleNamespace(deadlines=Deadlines())
+    )
+    steps: dict[int, tuple[Literal["on", "merged", "taken back"], ...]] = {
+        1: ("on",),  # a person was faster
+        2: ("on",),
+        4: ("on", "taken back"),  # somebody merged it with the bot's login, as from Slack
+        5: ("merged",),
+        6: (),
+    }
+    for version, done in steps.items():
+        for number, what in enumerate(done):
+            at = AT + timedelta(seconds=number)
+            ledger.note_policy(
+                PolicyNote(pull_request=50 + version, head="h", what=what, why="five clean releases", at=at, by="w")
+            )
+    records = [_deployed(version, entry(version), 10 * version) for version in steps]
+    found = note_origins(platform, records, Merged, lambda *_: RECENT, say=pytest.fail)  # type: ignore[arg-type]
+    by_policy = {int(id_.split("-")[1]): origin.by_policy for id_, origin in found.items()}
+    assert by_policy == {1: False, 2: True, 4: False, 5: True, 6: False}
 
 
 def test_the_next_deployment_asks_for_all_that_lack_their_origin(tmp_path: Path) -> None:
