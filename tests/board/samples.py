@@ -18,6 +18,7 @@ from bot.domain.hold import Held, Hold
 from bot.domain.journal import Journal, Underway
 from bot.domain.origin import Origin
 from bot.domain.plan import Live, plan
+from bot.domain.policy import Decided
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
 from bot.domain.release import Slot
 from bot.domain.rollout import Bakes
@@ -27,6 +28,7 @@ from bot.operations.main_branch import Main
 from bot.operations.opened import Opened
 from bot.operations.seen import FromRecords, Seen
 from bot.operations.status import judged, placed_differences
+from bot.render import policy
 from bot.settings import Environment
 from tests.gateway.gateways import running_application
 
@@ -47,7 +49,7 @@ def entry(model: str, version: int) -> Entry:
     return Entry(version=version, digest=digest(model, version), run=f"run-{model}-{version}")
 
 
-def settings_of(environment: str) -> Environment:
+def settings_of(environment: str, more: str = "") -> Environment:
     """Return settings with the servers of the sample, and a repository and a registry that links lead to."""
     text = f"""environment: {environment}
 github: {{repository: acme/models}}
@@ -61,7 +63,7 @@ gateways: [{", ".join(f'{{name: {one}, url: "http://{one}:8080"}}' for one in SE
 records: /records
 slack: {{channel: C0RELEASES}}
 gates: {{churn: {{metrics: {{accuracy: {{minimum: 0.9}}}}}}}}
-"""
+{more}"""
     file = f"manifests/environments/{environment}.yaml"
     return environment_files.parse(text, file=file, environment=environment)
 
@@ -144,10 +146,13 @@ class Sample:
     lost: Mapping[str, tuple[datetime, str]] = field(default_factory=dict)
     records: Sequence[DeploymentRecord] = ()
     rates: Mapping[str, Rate] = field(default_factory=dict)
+    policies: Sequence[Decided] = ()
+    settings: str = ""
+    """More lines of its environment file."""
 
     def snapshot(self) -> Snapshot:
         """Return what a board knows of it."""
-        settings, table = settings_of(self.environment), self._table()
+        settings, table = settings_of(self.environment, self.settings), self._table()
         names = {name: Target(name, version, digest(name, version)) for name, version in self.live.items()}
         loaded = frozenset((one.triton_model, one.version) for one in self._targets(table))
         why = "connection refused"
@@ -193,7 +198,7 @@ class Sample:
             at=NOW,
             settings=settings,
             seen=seen,
-            status=judged(seen, tuple(self.bakes)),
+            status=replace(judged(seen, tuple(self.bakes)), policies=tuple(self.policies)),
             differences=placed_differences(seen),
             parts={name: self._fresh(name) for name in PARTS},
             servers=[self._server(name) for name in SERVERS],
@@ -313,6 +318,12 @@ class Still(Board):
 # --- worlds to look at -------------------------------------------------------------------------------------------
 
 
+FREEZE = (
+    "freezes: [{start: 2026-11-30T19:12:00+00:00, end: 2026-12-01T06:00:00+00:00, reason: end-of-month billing}]\n"
+)
+NOT_IN_A_FREEZE = "does not merge by itself: nothing new goes out until 2026-12-01 06:00 UTC (end-of-month billing)"
+
+
 def usual() -> list[Sample]:
     """Return a night in which a few things happen: dev and prod."""
     minutes = lambda number: timedelta(minutes=number)  # noqa: E731
@@ -367,6 +378,11 @@ def usual() -> list[Sample]:
             ),
         },
         opened=[("search", 214, "Promote search 18 to prod"), ("fraud", 219, "Revert fraud 13 in prod: back to 12")],
+        policies=[
+            Decided("search", "merge", "held", NOT_IN_A_FREEZE, pull_request=214),
+            Decided("fraud", "merge", "due", policy.due("users have it already"), pull_request=219),
+        ],
+        settings=FREEZE,
         silent={"triton-2": NOW - minutes(9)},
         behind={"triton-1": ["search"]},
         records=[*churn, *fraud, *ranking, recorded("prod", "pricing", (2, 3), turn=24, ago=timedelta(days=6))],
@@ -405,7 +421,9 @@ def usual() -> list[Sample]:
 def well() -> list[Sample]:
     """Return the same where all is as main says."""
     return [
-        replace(one, asks={}, canaries={}, bakes=(), held={}, opened=(), underway=(), silent={}, behind={})
+        replace(
+            one, asks={}, canaries={}, bakes=(), held={}, opened=(), underway=(), silent={}, behind={}, policies=()
+        )
         for one in usual()
     ]
 
