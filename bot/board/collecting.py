@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -32,12 +32,12 @@ from bot.domain.shadowed import Copies, copies_of
 from bot.domain.silence import Silence, Silences
 from bot.domain.traffic import Traffic, merged, quantile
 from bot.domain.way_back import WayBack
-from bot.errors import InvalidInput, PromobotError, Rejected, Unavailable
+from bot.errors import PromobotError, Rejected, Unavailable
 from bot.operations.following import read_ways_back
 from bot.operations.holding import as_github_tells
 from bot.operations.main_branch import Main
 from bot.operations.observe import silent_words
-from bot.operations.opened import Opened, changed_by, open_pull_requests
+from bot.operations.opened import Opened, changed_by
 from bot.operations.past import Past
 from bot.operations.policies import Memory as MemoryOfPolicies
 from bot.operations.policies import look_at_policies
@@ -51,7 +51,7 @@ from bot.render.deployment import unknown_workers
 
 if TYPE_CHECKING:
     from bot.systems.gateway import Gateway
-    from bot.systems.github import PullRequest
+    from bot.systems.github import Listed
     from bot.systems.triton.server import TritonServer
 
 RENEW_SECONDS = 1_800.0
@@ -138,7 +138,9 @@ class Between:
     """What environments of one repository share: one asks Git and GitHub, and the others take the answer."""
 
     heads: Shared[str]
-    pulls: Shared[list[PullRequest]]
+    pulls: Shared[Listed]
+    listed: dict[Hashable, Listed] = field(default_factory=dict)
+    """What GitHub listed last: that nothing changed since does not count for its limit of requests."""
 
     @classmethod
     def new(cls, rhythm: Rhythm) -> Between:
@@ -170,7 +172,7 @@ class OfEnvironment:
         self._started = self._ended = False
         self._serving: Serving | None = None
         self._servers: dict[tuple[Kind, str], Part[Any]] = {}
-        self._opened: dict[tuple[int, str], tuple[list[Opened], tuple[str, ...]]] = {}
+        self._opened: dict[tuple[int, str, str], tuple[list[Opened], tuple[str, ...]]] = {}
         self._told: tuple[Any, Mapping[Change, Held]] = (None, {})
         self._bakes, self._policies = Memory(), MemoryOfPolicies()
         self._all_read_at = -rhythm.all_records
@@ -332,50 +334,44 @@ class OfEnvironment:
         known = self.main.known.value
         if known is not None and known.commit == commit and self.main.known.error is None:
             return known
-        try:
-            repository = self.platform.repository(limit_seconds=within)
-            found = repository.head()
-            return Main(repository, found, read_desired(repository, self.platform.environment, found))
-        except InvalidInput:
-            raise
-        except PromobotError:
-            self.platform.give_up_repository()
-            raise
+        repository = self.platform.repository(limit_seconds=within)
+        found = repository.head()
+        return Main(repository, found, read_desired(repository, self.platform.environment, found))
 
     def _head(self) -> str:
         github, within = self.settings.github, self.settings.deadlines.request_seconds
-        try:
-            found = self.platform.repository(limit_seconds=within).branch(github.base)
-        except PromobotError:
-            # Git may have been ended in the middle: the next attempt begins anew.
-            self.platform.give_up_repository()
-            raise
+        found = self.platform.repository(limit_seconds=within).branch(github.base)
         if found is None:
             raise Rejected(f"there is no branch {github.base}", system=f"Git ({github.clone_url})")
         return found
 
     def _read_pulls(self) -> tuple[tuple[Opened, ...], tuple[str, ...]]:
         github, within = self.settings.github, self.settings.deadlines.request_seconds
-        pulls = self._between.pulls.of(
-            (github.api_url, github.repository, github.base),
-            lambda: open_pull_requests(self._aside),
+        key = github.api_url, github.repository, github.base
+        listed = self._between.pulls.of(
+            key,
+            lambda: self._list(key),
             system=f"GitHub ({github.repository})",
             within_seconds=2 * within,
         )
-        found: dict[tuple[int, str], tuple[list[Opened], tuple[str, ...]]] = {}
-        for pull in pulls:
-            known = self._opened.get((pull.number, pull.head))
+        found: dict[tuple[int, str, str], tuple[list[Opened], tuple[str, ...]]] = {}
+        for pull in listed.pulls:
+            of = pull.number, pull.head, pull.title
+            known = self._opened.get(of)
             if known is None or known[1]:
                 said: list[str] = []
                 with self._git_aside(2 * within):
                     repository = self._aside.repository(limit_seconds=within)
                     known = changed_by(pull, self.platform.environment, repository, said.append), tuple(said)
-                    if said:
-                        self._aside.give_up_repository()
-            found[pull.number, pull.head] = known
+            found[of] = known
         self._opened = found
         opened = tuple(one for each, _ in found.values() for one in each)
         return opened, tuple(said for _, listed in found.values() for said in listed)
+
+    def _list(self, key: Hashable) -> Listed:
+        found = self._aside.github.list_open(prefix="promobot", known=self._between.listed.get(key))
+        self._between.listed[key] = found
+        return found
 
     def _git_aside(self, within_seconds: float) -> Any:
         return in_turn(

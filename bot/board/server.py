@@ -41,7 +41,7 @@ log = logging.getLogger("bot.board")
 
 EXTRA = "board"
 HERE = Path(__file__).parent
-PAGES_KEPT = 256
+PAGES_KEPT = 64
 RECORDS_KEPT, RECORD_SECONDS, RECORDS_AT_ONCE = 256, 10.0, 4
 LONGEST_QUERY, LONGEST_WHO = 2_000, 80
 REFRESH_SECONDS = 2

@@ -64,7 +64,10 @@ def _board(folder: Path, models: int, *environments: str) -> Iterator[tuple[Boar
 
 def _is_known(board: Board, name: str) -> bool:
     of = board.of(name)
-    return of is not None and len(of.snapshot().servers) == 4 and all(of.freshness())
+    if of is None:
+        return False
+    servers = [part for part in of.parts if part.name.startswith(("Triton ", "gateway "))]
+    return len(servers) == 4 and all(of.freshness())
 
 
 def _pages(bench: Bench) -> Iterator[Figure]:

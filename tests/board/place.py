@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import yaml
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
@@ -149,6 +151,7 @@ class FakeGateway:
     table: RouteTable
     counted: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Requests and failed ones, by model."""
+    _made: tuple[RouteTable, Mapping[str, tuple[int, int]], bytes] | None = None
 
     def answers(self) -> None:
         """Answer from now on."""
@@ -164,6 +167,12 @@ class FakeGateway:
 
     def _answer(self, seen: Seen) -> bytes:
         assert seen.method == "GET" and seen.path == "/routes" and "authorization" not in seen.headers
+        of = self.table, self.counted
+        if self._made is None or self._made[0] is not of[0] or self._made[1] is not of[1]:
+            self._made = *of, answer(200, self._document())
+        return self._made[2]
+
+    def _document(self) -> dict[str, Any]:
         document = json.loads(self.table.to_json())
         periods = {}
         for model, (requests, failed) in self.counted.items():
@@ -174,7 +183,7 @@ class FakeGateway:
             periods[model] = Period(NOON, (one,))
         document |= Traffic(self.table.generation, periods).to_json()
         worker = {"id": "w", "generation": self.table.generation, "routes": "r", "draining": 0}
-        return answer(200, {**document, "worker": "w", "group": "g", "workers": [worker]})
+        return {**document, "worker": "w", "group": "g", "workers": [worker]}
 
 
 class Place:
@@ -245,14 +254,32 @@ class Place:
 
     def merge(self, models: Mapping[str, int], **more: Any) -> None:
         """Have main ask for these."""
+        text = self._asking(models, **more)
+        commit(self.bare, f"promotions/{self.environment}.yaml", text)
+
+    def propose(self, model: str, version: int, title: str) -> int:
+        """Open the pull request that has main ask for this version, as the bot does; return its number."""
+        branch, file = f"promobot/{self.environment}/{model}", f"promotions/{self.environment}.yaml"
+        text = self._asking({**self.models, model: version})
+        git = ["git", "-C", str(self.bare)]
+        stream = f"commit refs/heads/{branch}\ncommitter promobot <b@example.com> 1 +0000\ndata 1\nx\n"
+        stream += f"from refs/heads/main^0\nM 100644 inline {file}\ndata {len(text.encode())}\n{text}\n"
+        subprocess.run([*git, "fast-import", "--quiet", "--force"], input=stream.encode(), check=True)
+        made = httpx.post(
+            f"{self.forge_url}/api/v3/repos/{REPOSITORY}/pulls",
+            json={"title": title, "body": "", "head": branch, "base": "main"},
+            headers={"authorization": f"token {TOKEN}"},
+            trust_env=False,
+        )
+        return int(made.raise_for_status().json()["number"])
+
+    def _asking(self, models: Mapping[str, int], **more: Any) -> str:
         listed = {
             name: {"version": number, "digest": digest(number), "run": f"run{number}"}
             for name, number in models.items()
         }
-        text = yaml.safe_dump(
-            {"environment": self.environment, "models": listed, "shadow": {}, **more}, sort_keys=False
-        )
-        commit(self.bare, f"promotions/{self.environment}.yaml", text)
+        document = {"environment": self.environment, "models": listed, "shadow": {}, **more}
+        return yaml.safe_dump(document, sort_keys=False)
 
     def configure(self, **parts: Any) -> None:
         """Write the environment file, with these parts besides."""

@@ -264,6 +264,16 @@ def test_users_are_not_well_while_nobody_knows_of_a_server(here: Place) -> None:
     assert row.tone == "unknown"
 
 
+def test_open_pull_requests_stand_beside_their_model(here: Place, reader: OfEnvironment) -> None:
+    number = here.propose("churn", 8, "Promote churn to 8 in dev")
+    (link,) = row_of(later(reader)).proposals
+    assert (link.text, link.href) == (
+        f"#{number} Promote churn to 8 in dev",
+        f"{here.forge_url}/acme/models/pull/{number}",
+    )
+    assert row_of(later(reader)).proposals == (link,), "also where GitHub says that nothing changed"
+
+
 def test_that_nothing_new_goes_out_is_said_and_a_page_changes_when_a_window_opens(here: Place) -> None:
     now = datetime.now(UTC)
     start, end = (at.isoformat() for at in (now - timedelta(hours=1), now + timedelta(hours=1)))
