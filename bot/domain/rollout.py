@@ -90,6 +90,12 @@ class Baking:
         return f"step-{self.percent:03d}"
 
     @property
+    def step_before(self) -> str | None:
+        """The name of the step before, whose numbers go on in this one; None where they begin with this one."""
+        earlier = [step for step in self.steps if step < self.percent]
+        return f"step-{earlier[-1]:03d}" if earlier and not self.is_whole else None
+
+    @property
     def periods(self) -> int:
         """Return in how many periods gateways count it: with traffic divided, and without."""
         return 1 if self.steps == (WHOLE,) else 2
@@ -304,13 +310,15 @@ Verdict = Breach | Waits | Next | Baked | UnderWay
 class Seen:
     """The counts until now: from the beginning, and in ``later`` sequences that began since.
 
-    ``bounds`` are the ends of the histogram's cells in seconds.
+    ``bounds`` are the ends of the histogram's cells in seconds. ``earlier`` requests of them were made before this
+    step.
     """
 
     pair: Pair | None
     bounds: tuple[float, ...]
     later: tuple[Pair, ...] = ()
     missing: tuple[str, ...] = ()
+    earlier: int = 0
 
 
 def start_of(step: Baking, rules: Rules, now: datetime) -> int | None:
@@ -327,15 +335,17 @@ def look(step: Baking, seen: Seen, rules: Rules, now: datetime) -> Verdict:
     if seen.pair is None:
         return UnderWay(step.percent) if step.is_under_way else Waits(0, minutes, seen.missing)
     requests = seen.pair.new.requests
+    # Fewer than there were: a gateway began anew, and those that are left are of this step, as far as anybody knows.
+    of_step = requests - seen.earlier if requests >= seen.earlier else requests
     table = table_of(step, seen.pair, seen.bounds, rules)
     is_time = minutes >= rules.minutes and not step.is_under_way
     if requests >= rules.min_requests:
         if (breach := _breach(step, seen, rules) or _unclear(step, seen, rules, is_time=is_time)) is not None:
             return breach
-        if is_time and not seen.missing:
+        if is_time and of_step >= rules.min_requests and not seen.missing:
             percent = step.next_percent
             return Baked(table) if percent is None else Next(percent, table)
-    return UnderWay(step.percent, table) if step.is_under_way else Waits(requests, minutes, seen.missing, table)
+    return UnderWay(step.percent, table) if step.is_under_way else Waits(of_step, minutes, seen.missing, table)
 
 
 def _breach(step: Baking, seen: Seen, rules: Rules) -> Breach | None:

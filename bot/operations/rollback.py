@@ -14,7 +14,7 @@ from bot.domain.bundled import blamed, bundle_in, entries_of
 from bot.domain.desired import Change, Entry
 from bot.domain.names import short
 from bot.domain.nearest import did_you_mean
-from bot.domain.plan import asked_for
+from bot.domain.plan import aimed_at, asked_for, serves
 from bot.domain.quarantine import Quarantined
 from bot.domain.record import DeploymentRecord, known_entries, verified_bundles, verified_entries
 from bot.domain.release import Lane, Slot
@@ -241,9 +241,22 @@ def _target(platform: Platform, ask: GoBack, history: list[DeploymentRecord], ma
     verified = [entry for _, entry in verified_entries(history, Slot(platform.environment, ask.model, Lane.LIVE))]
     quarantined = ledger.quarantined()
     target = choose(verified, leaves=current, quarantined=quarantined.keys(), to_version=ask.to_version)
+    if target is None and _is_not_there_yet(platform, ask, current):
+        target = choose(verified, leaves=None, quarantined=quarantined.keys(), to_version=ask.to_version)
     if target is None:
         raise _no_target(platform.settings, ask, history, verified, quarantined, current)
     return Destination(ask.model, ledger.decide_way_back(ask.request, target) if ask.request else target)
+
+
+def _is_not_there_yet(platform: Platform, ask: GoBack, current: Entry | None) -> bool:
+    """Whether main asks for the very version to go back to now, and users still get another one.
+
+    The revert was merged, and nobody has deployed it: users do not wait for that.
+    """
+    if not ask.now or current is None or ask.to_version != current.version:
+        return False
+    route = platform.share.routes.read(platform.environment).route(ask.model)
+    return not serves(aimed_at(route, Lane.LIVE), current)
 
 
 def _bundle_to_go_to(
@@ -264,6 +277,8 @@ def _bundle_to_go_to(
     left = bundle_in(main.models, name, parts).digest
     to = chosen.version if chosen is not None else ask.to_version
     bundle = choose_bundle(verified, leaves=left, model=ask.model, quarantined=quarantined.keys(), to_version=to)
+    if bundle is None and _is_not_there_yet(platform, ask, main.current):
+        bundle = choose_bundle(verified, leaves="", model=ask.model, quarantined=quarantined.keys(), to_version=to)
     if bundle is not None:
         entry = entries_of(bundle)[ask.model]
         if ask.request:

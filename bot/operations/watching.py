@@ -185,6 +185,8 @@ class Memory:
     """The rollouts of which nothing more is due."""
     starts: dict[str, dict[int, Mapping[str, Pair]]] = field(default_factory=dict)
     """What each gateway had counted when a later sequence began, by rollout and step."""
+    earlier: dict[str, int] = field(default_factory=dict)
+    """The number of requests before each step that goes on counting, by rollout and step."""
     told: set[str] = field(default_factory=set)
     """The rollouts of which people know that they fail, and nobody knows whether the old version did."""
     claimed: set[str] = field(default_factory=set)
@@ -271,7 +273,13 @@ def watch(
     due = [(one, rules) for one, rules in found if one.id not in memory.over and not _is_over(platform, one, memory)]
     ask = lazy(partial(_ask_gateways, platform))
     counted = CountedBy.of(ask()) if due else CountedBy({})
-    looked = [_watched(platform, one, rules, counted, memory, now, put_back, say) for one, rules in due]
+    judged = [
+        (one, rules, look(one, seen_of(platform, one, rules, counted, memory, now), rules, now)) for one, rules in due
+    ]
+    # Users wait for a way back, and the step of another model may take its time.
+    judged.sort(key=lambda each: not isinstance(each[2], Breach))
+    looked = [_watched(platform, *each, memory, now, put_back, say) for each in judged]
+    looked.sort(key=lambda one: one.model)
     shadows = earned(platform, table, memory.records, memory.shadows, say=say, counted=ask, now=now)
     decided = deploy_what_waited(platform, memory.openings, say=say, now=now)
     if doors is not None:
@@ -323,7 +331,7 @@ def standing(
     counted = ask() if due else CountedBy({})
     found = []
     for step, rules in due:
-        verdict = look(step, seen_of(step, rules, counted, memory, now), rules, now)
+        verdict = look(step, seen_of(platform, step, rules, counted, memory, now), rules, now)
         said = words.standing(verdict, rules, step.slot.environment)
         found.append(Bakes(step.slot.model, step.new.version, step.percent, said))
     return tuple(found)
@@ -376,7 +384,9 @@ def _ask_gateways(platform: Platform) -> Counted:
     return count(platform.serving(reads_only=True), limit=platform.settings.concurrency.servers)
 
 
-def seen_of(step: Baking, rules: Rules, counted: CountedBy, memory: Memory, now: datetime) -> Seen:
+def seen_of(
+    platform: Platform, step: Baking, rules: Rules, counted: CountedBy, memory: Memory, now: datetime
+) -> Seen:
     """Return what was counted of a rollout from its beginning, and since each later sequence began."""
     pairs = counted.pairs(step)
     starts = memory.starts.setdefault(f"{step.id}/{step.step}", {})
@@ -389,7 +399,21 @@ def seen_of(step: Baking, rules: Rules, counted: CountedBy, memory: Memory, now:
         # Of a gateway that began anew in between nobody knows, so it is left out of what began before.
         if (pair := together(one for one in since.values() if one is not None)) is not None:
             later.append(pair)
-    return Seen(together(pairs.values()), counted.bounds, tuple(later), counted.missing(step))
+    earlier = _made_before(platform.ledger, step, memory)
+    return Seen(together(pairs.values()), counted.bounds, tuple(later), counted.missing(step), earlier)
+
+
+def _made_before(ledger: Ledger, step: Baking, memory: Memory) -> int:
+    """Return how many requests the new version had answered when the step before was baked."""
+    if step.step_before is None:
+        return 0
+    key = f"{step.id}/{step.step}"
+    if key not in memory.earlier:
+        note = ledger.rollout_notes(step.id).get(step.step_before)
+        if note is None:  # somebody else made this step
+            return 0
+        memory.earlier[key] = note.table.new_requests if note.table else 0
+    return memory.earlier[key]
 
 
 # --- what is due ---------------------------------------------------------------------------------------------------
@@ -399,13 +423,12 @@ def _watched(
     platform: Platform,
     step: Baking,
     rules: Rules,
-    counted: CountedBy,
+    verdict: Verdict,
     memory: Memory,
     now: datetime,
     put_back: PutBack,
     say: Say,
 ) -> Watched:
-    verdict = look(step, seen_of(step, rules, counted, memory, now), rules, now)
     state, said = _carried_out(platform, step, rules, verdict, memory, now, put_back, say)
     return Watched(
         rollout=step.id,

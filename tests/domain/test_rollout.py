@@ -228,6 +228,18 @@ def test_a_step_with_its_record_bakes() -> None:
     assert step is not None and not step.is_under_way and (step.percent, step.next_percent) == (50, 100)
 
 
+def test_each_step_has_its_own_requests() -> None:
+    """At night nobody asks: a step of which nobody knows anything is not baked by the requests of the one before."""
+    step = replace(STEP, percent=50, steps=(10, 50, 100))
+    pair = Pair(counted(8, 1000, lane="canary"), counted(7, 9000), "beside")
+    found = look(step, Seen(pair, BOUNDS, earlier=900), RULES, at(31))
+    assert isinstance(found, Waits) and found.requests == 100
+    assert isinstance(look(step, Seen(pair, BOUNDS, earlier=800), RULES, at(31)), Next)
+    assert isinstance(look(step, Seen(pair, BOUNDS, earlier=1200), RULES, at(31)), Next), "a gateway began anew"
+    assert (step.step_before, replace(step, percent=10).step_before) == ("step-010", None)
+    assert replace(step, percent=100).step_before is None, "its numbers begin with it"
+
+
 # --- what was counted ----------------------------------------------------------------------------------------------
 
 

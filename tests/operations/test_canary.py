@@ -189,3 +189,19 @@ def test_damaged_bytes_of_a_canary_are_published_again_and_its_rollout_goes_on(w
     assert [record.outcome for record in step(world, model, 50, rollout=begun.id).records] == ["rolling out"]
     assert world.words("rollback", model, "--env", "dev", "--now", "--reason", "enough").code == 0
     assert Counter(versions(world, model).values()) == {1: len(USERS)}
+
+
+@pytest.mark.slow
+def test_a_canary_goes_back_now_also_where_main_asks_for_the_old_version_already(world: World) -> None:
+    """The revert is merged, and nobody has deployed it: users must not wait for that."""
+    model = stepping(world)
+    first = world.served(world.register(model))
+    world.merged(world.register(model, "better"))
+    assert world.deploy().code == 0
+    world.desire(model, first.entry)
+    said = world.words("rollback", model, "--env", "dev", "--to", "1", "--now", "--reason", "it fails")
+    assert said.code == 0, said
+    assert "canary" not in world.routes()["models"][model]
+    assert (world.version(model), world.quarantined(model), world.reverts(model)) == (1, [2], [])
+    again = world.words("rollback", model, "--env", "dev", "--to", "1", "--now", "--reason", "it fails")
+    assert again.code == 1 and f"main asks for {model} 1 in dev already" in again.err

@@ -23,7 +23,7 @@ from bot.operations import watching
 from bot.operations.deploy import Deployed
 from bot.operations.watching import Memory, _carried_out, rollouts
 from bot.records.directory import RecordStore
-from bot.records.ledger import Ledger
+from bot.records.ledger import Ledger, RolloutNote
 from bot.settings import Bake
 from tests.domain.entries import a_record, entry
 
@@ -224,3 +224,39 @@ def test_a_rollback_that_is_refused_is_told_and_tried_again(platform: Any) -> No
 
     assert due(platform, Breach(TABLE), memory, put_back=put_back)[0] == "waits"
     assert "the bytes of churn 7 are gone" in str(platform.told[0])
+
+
+# --- looks -------------------------------------------------------------------------------------------------------
+
+
+def test_the_requests_of_the_steps_before_are_known_from_their_notes(platform: Any, ledger: Ledger) -> None:
+    step, counted = replace(STEP, percent=50), watching.CountedBy({})
+    assert watching.seen_of(platform, step, Bake(), counted, Memory(), NOW).earlier == 0, "somebody else made it"
+    ledger.note_rollout(RolloutNote(rollout=STEP.id, what="step-010", at=NOW, by="a/1", table=TABLE))
+    assert watching.seen_of(platform, step, Bake(), counted, Memory(), NOW).earlier == TABLE.new_requests
+
+
+def test_a_breach_is_put_back_before_the_step_of_another_model(platform: Any, ledger: Ledger) -> None:
+    """A step is a deployment of main: it may take minutes."""
+    done: list[str] = []
+    wine = replace(STEP, id="dev-00000003-wine", slot=Slot("dev", "wine", Lane.LIVE))
+    verdicts = {STEP.id: Next(50, TABLE), wine.id: Breach(TABLE)}
+    platform.serving = lambda **_: SimpleNamespace(gateways=())
+    platform.settings.concurrency = SimpleNamespace(servers=1)
+
+    def carried_out(_: object, step: Baking, *__: object) -> tuple[str, str]:
+        done.append(step.slot.model)
+        return "bakes", ""
+
+    with (
+        mock.patch.object(watching, "rollouts", return_value=[(STEP, Bake()), (wine, Bake())]),
+        mock.patch.object(watching, "look", side_effect=lambda step, *_: verdicts[step.id]),
+        mock.patch.object(watching, "_carried_out", carried_out),
+        mock.patch.object(watching, "earned", return_value=()),
+        mock.patch.object(watching, "deploy_what_waited", return_value=()),
+        mock.patch.object(watching, "policies", return_value=()),
+        mock.patch.object(watching, "_has_rules", return_value=True),
+    ):
+        found = watching.watch(platform, Memory(), put_back=lambda *_: "", say=print, now=NOW)
+    assert done == ["wine", "churn"]
+    assert [one.model for one in found.rollouts] == ["churn", "wine"]

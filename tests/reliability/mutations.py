@@ -470,8 +470,8 @@ MUTATIONS = (
         "bake",
         "a gateway that does not say what it counted keeps a version from being baked",
         BAKES,
-        "        if is_time and not seen.missing:\n",
-        "        if is_time:\n",
+        "        if is_time and of_step >= rules.min_requests and not seen.missing:\n",
+        "        if is_time and of_step >= rules.min_requests:\n",
         (f"{T_BAKES}::test_what_nobody_knows_puts_nothing_back_and_lets_nothing_go_on",),
     ),
     Mutation(
@@ -585,6 +585,30 @@ MUTATIONS = (
         "            except (ExchangeFailed, TimeoutError) as error:\n",
         "            except (ExchangeFailed, Full, TimeoutError) as error:\n",
         (f"{T_SHADOWS}::test_a_shadows_answer_for_which_the_gateway_has_no_room_is_not_its_failure",),
+    ),
+    Mutation(
+        "bake",
+        "each step has requests of its own",
+        BAKES,
+        "        if is_time and of_step >= rules.min_requests and not seen.missing:\n",
+        "        if is_time and not seen.missing:\n",
+        (f"{T_BAKES}::test_each_step_has_its_own_requests",),
+    ),
+    Mutation(
+        "bake",
+        "a breach comes before the steps of other models",
+        "bot/operations/watching.py",
+        "    judged.sort(key=lambda each: not isinstance(each[2], Breach))\n",
+        "",
+        (f"{T_DUE}::test_a_breach_is_put_back_before_the_step_of_another_model",),
+    ),
+    Mutation(
+        "rollout",
+        "a canary goes back now also where main asks for the old version already",
+        ROLLBACK,
+        "    if target is None and _is_not_there_yet(platform, ask, current):\n",
+        "    if False:\n",
+        (f"{T_CANARY_DEPLOYED}::test_a_canary_goes_back_now_also_where_main_asks_for_the_old_version_already",),
     ),
     # Rollouts.
     Mutation(
