@@ -152,10 +152,10 @@ def in_words(signal: Signal) -> str:
         high = "more than a minute" if signal.high is None else f"{signal.high * 1e3:.3g} ms"
         return f"p95 is from {signal.low * 1e3:.3g} ms to {high}, allowed {signal.limit * 1e3:.3g} ms"
     what = "decisions flip" if signal.name == "flips" else "copies fail"
-    value = "none" if signal.value is None else share(signal.value)
-    return (
-        f"{value} of {what} (from {share(signal.low)} to {share(signal.high or 0.0)}), allowed {share(signal.limit)}"
-    )
+    if signal.value is None:
+        return f"how many {what} is not known yet, allowed {share(signal.limit)}"
+    sure = f"(from {share(signal.low)} to {share(signal.high or 0.0)})"
+    return f"{share(signal.value)} of {what} {sure}, allowed {share(signal.limit)}"
 
 
 def share(value: float) -> str:

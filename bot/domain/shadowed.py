@@ -21,7 +21,7 @@ MOVED_ENDS = tuple(float(f"{digit}e{power}") for power in range(-6, 6) for digit
 WHY_LEFT_OUT = {
     "large": "the live answer is larger than the gateway compares",
     "no room": "the budget for copies had no room for one of the answers",
-    "busy": "comparing had taken its share of the processor's time",
+    "busy": "comparing had taken its share of the processor's time (--shadow-compare-share of the gateway)",
     "encoded": "the live answer is compressed in a way that Triton does not have",
     "classification": "the request asks for the text of a classification",
     "unreadable": "the live answer cannot be read",

@@ -11,7 +11,7 @@ from bot.domain.earned import SideBySide, Verdict, judge, side_by_side
 from bot.domain.gate import ShadowRule
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Lane, Slot
-from bot.domain.routes import Route, Target
+from bot.domain.routes import WHOLE, Route, Target
 from bot.domain.shadowed import Compared, Copies, copies_of
 from bot.errors import PromobotError, Refused
 from bot.operations.counts import Counted, count
@@ -40,6 +40,8 @@ class ShadowReport:
     rule: ShadowRule | None
     verdict: Verdict | None
     silent: dict[str, str]
+    share: int = WHOLE
+    """The percent of the requests of which it gets copies."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def shadow(platform: Platform, model: str) -> ShadowReport:
         rule=rule,
         verdict=judge(rule, found.compared, listens_since=since) if rule else None,
         silent=found.silent,
+        share=route.shadow_share,
     )
 
 

@@ -307,6 +307,14 @@ def fix_and_deploy(record: DeploymentRecord) -> str:
     return f"no digest is blamed; fix the cause, then promobot deploy --env {record.environment}"
 
 
+def is_for_everybody(record: DeploymentRecord) -> bool:
+    """Whether the whole channel reads its message, and not only the thread of its promotion.
+
+    A failure is; and a way back, because nobody reads the thread of a version that served long ago.
+    """
+    return record.way_back or record.outcome in ("put back", "failed", "incomplete")
+
+
 def message(record: DeploymentRecord, *, revert_url: str) -> Message:
     """Return the Slack message of a deployment.
 

@@ -282,6 +282,13 @@ def _way_back(facts: Facts) -> str:
             f"### Way back\n\nReaches {reach(facts)} of {change.environment}. Nothing is in service yet, so the way "
             f"back is to take it out of service again. Run\n\n{fenced(command, 'sh')}\n\nand merge what that opens."
         )
+    if change.section == "shadow":
+        # `promobot rollback` would go back from the version that answers.
+        listens = back if change.before else "nothing"
+        return (
+            f"### Way back\n\nReaches {reach(facts)} of {change.environment}. It answers nobody. To go back to "
+            f"{listens} on the shadow path: press **Revert** below after the merge, and merge that."
+        )
     command = f"promobot rollback {change.model} --env {change.environment}"
     button = "press **Revert** below after the merge, or run"
     if facts.does_not_answer is not None:

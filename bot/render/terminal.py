@@ -10,6 +10,7 @@ from bot.domain.evidence import CheckResult
 from bot.domain.names import short
 from bot.domain.nearest import did_you_mean
 from bot.domain.record import CRITERIA, DeploymentRecord
+from bot.domain.routes import WHOLE
 from bot.domain.scope import revert_branch
 from bot.render import doctor as doctor_words
 from bot.render import evaluation as evaluation_words
@@ -350,7 +351,8 @@ def did_nothing(done: Deployed) -> bool:
 def shadow(found: ShadowReport) -> str:
     """Return how a shadow answers beside the version in service."""
     since = f" since {found.listens_since:%Y-%m-%d %H:%M} UTC" if found.listens_since else ""
-    lines = [f"{found.model} {found.version} is on {found.environment}'s shadow path{since}"]
+    of = f", and gets copies of {found.share} % of the requests" if found.share < WHOLE else ""
+    lines = [f"{found.model} {found.version} is on {found.environment}'s shadow path{since}{of}"]
     lines.append(
         f"{found.sent} copies sent, {found.answered} answered, {found.failed} failed, {found.dropped} dropped"
     )
@@ -359,7 +361,10 @@ def shadow(found: ShadowReport) -> str:
         lines.append(f"beside version {found.side_by_side.live}, which answers:")
         lines.append(grid(["what", "how much"], shadow_words.rows_of(found.side_by_side)))
     if found.verdict is None:
-        lines.append(f"gates.{found.model}.shadow in the settings would say what it must show to be proposed.")
+        lines.append(
+            f"No rule judges it: gates.{found.model}.shadow in manifests/environments/{found.environment}.yaml would "
+            "say what it must show to be proposed."
+        )
     else:
         lines.append(shadow_words.standing(found.verdict))
         lines += [f"  {line}" for line in shadow_words.signals(found.verdict)]

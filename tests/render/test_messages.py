@@ -276,6 +276,22 @@ def test_a_step_of_a_rollout_says_who_gets_what_and_what_ends_it() -> None:
     assert "10 % of the requests get what was asked for (step 2 of 3 of the rollout dev-00000012-churn: 1 %" in told
 
 
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (record("succeeded"), False),
+        (record("rolling out", rollout=STEP), False),
+        (record("succeeded", way_back=True), True),
+        (record("failed"), True),
+        (record("put back"), True),
+        (record("incomplete"), True),
+    ],
+    ids=lambda one: f"{one.outcome}{', way back' * one.way_back}" if isinstance(one, DeploymentRecord) else "",
+)
+def test_the_channel_hears_of_what_failed_and_of_each_way_back(told: DeploymentRecord, expected: bool) -> None:
+    assert deployment.is_for_everybody(told) is expected
+
+
 def test_the_last_step_of_a_rollout_reads_as_any_deployment() -> None:
     last = record(before=entry(7), after=entry(8), rollout=STEP.at(100))
     assert deployment.verdict(last) == "churn 8 is served in dev (was 7)."

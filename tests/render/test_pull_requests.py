@@ -120,6 +120,8 @@ def test_a_shadow_says_why_and_the_worst_metric_stands_first() -> None:
     rows = [line.split("|")[2].strip() for line in text.split("\n") if line.startswith(("| ❌", "| ✅"))]
     assert rows == ["`log_loss`", "`accuracy`", "`roc_auc`"]
     assert proposal.title(shadow) == "Shadow churn 8 in dev"
+    assert "promobot rollback" not in text, "that goes back from the version that answers"
+    assert "To go back to nothing on the shadow path: press **Revert** below" in text
     assert_only_our_markup(text, comments=1, links=LINKS)
 
 

@@ -255,11 +255,10 @@ def _message(run: Run, item: Item, served: Desired, revert_url: str) -> Message:
     message = words.message(announced, revert_url=revert_url)
     if not run.settings.slack.may:
         return message
-    # If promotions have a message each, its thread tells of the deployment. A failure goes to the whole channel, too.
+    # If promotions have a message each, its thread tells of the deployment.
     digest = change.after.digest if change.after else ""
     thread = thread_of(change.slot, digest)
-    broadcast = announced.outcome in ("put back", "failed", "incomplete")
-    return replace(message, thread=thread, broadcast=broadcast)
+    return replace(message, thread=thread, broadcast=words.is_for_everybody(announced))
 
 
 def _tell(run: Run, items: list[Item], message: Message, *, name: str) -> list[Item]:
