@@ -6,6 +6,7 @@ watch that is killed on the way, or works beside another, finds the change again
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from bot.domain.bundled import stays_the_same
 from bot.domain.desired import Change, Entry
 from bot.domain.policy import Decided
+from bot.domain.record import DeploymentRecord, last_try
 from bot.domain.windows import open_since
 from bot.errors import LeaseLost, PromobotError
 from bot.operations import Say
@@ -76,15 +78,20 @@ class _OfPlatform:
         return deploy(self.platform, say=self.say)
 
 
-def deploy_what_waited(platform: Platform, memory: Openings, *, say: Say, now: datetime) -> tuple[Decided, ...]:
+def deploy_what_waited(
+    platform: Platform, memory: Openings, records: Sequence[DeploymentRecord], *, say: Say, now: datetime
+) -> tuple[Decided, ...]:
     """Deploy what main asks for and no longer waits for a window or the end of a freeze; return what was done.
 
-    Nobody is asked where the settings have neither, and while nothing new may go out.
+    Nobody is asked where the settings have neither, and while nothing new may go out. ``records`` are those of the
+    environment, oldest first: by them a watch that starts anew knows what was tried long enough.
     """
-    return at_opening(platform.settings, memory, _OfPlatform(platform, say), now)
+    return at_opening(platform.settings, memory, records, _OfPlatform(platform, say), now)
 
 
-def at_opening(settings: Environment, memory: Openings, ports: Ports, now: datetime) -> tuple[Decided, ...]:
+def at_opening(
+    settings: Environment, memory: Openings, records: Sequence[DeploymentRecord], ports: Ports, now: datetime
+) -> tuple[Decided, ...]:
     """Do the same through ``ports``."""
     opened = open_since(settings.open_in, settings.freezes, now) if settings.closed(now) is None else None
     if opened is None:
@@ -95,16 +102,22 @@ def at_opening(settings: Environment, memory: Openings, ports: Ports, now: datet
         return _waits(settings.environment, memory)
     memory.looked = now
     try:
-        return _deployed(settings.environment, memory, ports, now)
+        return _deployed(settings.environment, memory, records, ports, now)
     except (PromobotError, LeaseLost) as error:
         memory.said = f"what waited could not be deployed, and is tried again: {error}"
         return _waits(settings.environment, memory)
 
 
-def _deployed(environment: str, memory: Openings, ports: Ports, now: datetime) -> tuple[Decided, ...]:
+def _deployed(
+    environment: str, memory: Openings, records: Sequence[DeploymentRecord], ports: Ports, now: datetime
+) -> tuple[Decided, ...]:
     asked = ports.asked()
     held = {one.change for one in asked.held}
     waiting = tuple(one for one in asked.changes if one not in held and not stays_the_same(one))
+    failed = [_failed_long_ago(one, memory, records, now) for one in waiting]
+    if waiting and all(failed):
+        memory.is_over, memory.said = True, _said(failed[0], environment, is_over=True)
+        return _waits(environment, memory)
     if not waiting:
         memory.is_over, memory.said = memory.since is None or now - memory.since >= CLOCKS_APART, ""
         return ()
@@ -112,9 +125,9 @@ def _deployed(environment: str, memory: Openings, ports: Ports, now: datetime) -
         memory.tried, memory.tries = waiting, 0
     memory.tries += 1
     done = ports.deploy()
-    failed = [record for record in done.records if not record.is_well]
-    memory.is_over = bool(failed) and memory.tries > len(PAUSES)
-    memory.said = _said(failed[0].problem, environment, memory) if failed else ""
+    problems = [record.problem for record in done.records if not record.is_well]
+    memory.is_over = bool(problems) and memory.tries > len(PAUSES)
+    memory.said = _said(problems[0], environment, is_over=memory.is_over) if problems else ""
     return (*_went_out(done), *_waits(environment, memory))
 
 
@@ -134,6 +147,17 @@ def _what(entry: Entry | None) -> str:
     return f"version {entry.version}" if entry is not None else "its retirement"
 
 
-def _said(problem: str, environment: str, memory: Openings) -> str:
-    again = f"is not tried again; run {command(environment)}" if memory.is_over else "is tried again"
+def _failed_long_ago(change: Change, memory: Openings, records: Sequence[DeploymentRecord], now: datetime) -> str:
+    """Return why this change failed, where it did since the opening, and was tried long enough; else nothing.
+
+    The first record of a failure stays the only one, however often it is tried: the others would tell the same.
+    """
+    last = last_try([record for record in records if record.slot == change.slot], change)
+    if last is None or memory.since is None or last.finished_at < memory.since:
+        return ""
+    return last.problem if now - last.finished_at > sum(PAUSES, timedelta(0)) else ""
+
+
+def _said(problem: str, environment: str, *, is_over: bool) -> str:
+    again = f"is not tried again; run {command(environment)}" if is_over else "is tried again"
     return f"what waited could not be deployed, and {again}: {problem}"

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from bot.systems.github import GitHubRepository, PullRequest
 
 ASK_EVERY = timedelta(seconds=30)
-"""From one look at the source to the next, where the target's own records say nothing new."""
+"""From one look to the next, where the records of neither environment say anything new."""
 PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10))
 """From one try to the next of what could not be proposed; the last one again and again."""
 AT_ONCE = 3
@@ -104,6 +104,8 @@ class Memory:
     """What tells the target's records at that look from later ones."""
     records: list[DeploymentRecord] = field(default_factory=list)
     """Those of the source."""
+    answers: bool = False
+    """Whether the source's records could be read; then each look sees whether there are new ones."""
     baked: set[str] = field(default_factory=set)
     policys: dict[str, bool] = field(default_factory=dict)
     """Of deployments after a way back, whether a policy proposed what they brought."""
@@ -139,15 +141,29 @@ def carry(
     if rule is None:
         return ()
     newest = _told_by(records)
-    if memory.asked_at is not None and memory.newest == newest and now - memory.asked_at < ASK_EVERY:
+    if not _is_time(doors, rule, memory, newest, now):
         return memory.decided
     memory.asked_at, memory.newest = now, newest
+    memory.answers = False
     try:
         memory.decided = tuple(_Look(platform, doors, rule, records, memory, say, now).decided())
     except PromobotError as error:
         said = words.not_read(rule.source, str(error))
         memory.decided = (Decided(platform.environment, "promote", "waits", said),)
     return memory.decided
+
+
+def _is_time(doors: Doors, rule: Rule, memory: Memory, newest: str, now: datetime) -> bool:
+    if memory.asked_at is None or memory.newest != newest or now - memory.asked_at >= ASK_EVERY:
+        return True
+    if not memory.answers:
+        return False  # rollouts are looked at meanwhile, and do not wait for it each time
+    before = _told_by(memory.records)
+    try:
+        memory.records = doors.sources(rule.source).ledger.with_new(memory.records)
+    except PromobotError:
+        return True
+    return _told_by(memory.records) != before
 
 
 @dataclass(frozen=True)
@@ -213,6 +229,7 @@ class _Look:
             return
         source, memory = self.doors.sources(self.rule.source), self.memory
         memory.records = source.ledger.with_new(memory.records)
+        memory.answers = True
         there, here = by_slot(memory.records), by_slot(self.records)
         yield from self._withdrawn(there)
         settings = self.platform.settings

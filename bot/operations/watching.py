@@ -281,7 +281,7 @@ def watch(
     looked = [_watched(platform, *each, memory, now, put_back, say) for each in judged]
     looked.sort(key=lambda one: one.model)
     shadows = earned(platform, table, memory.records, memory.shadows, say=say, counted=ask, now=now)
-    decided = deploy_what_waited(platform, memory.openings, say=say, now=now)
+    decided = deploy_what_waited(platform, memory.openings, memory.records, say=say, now=now)
     if doors is not None:
         decided += carry(platform, doors, memory.records, memory.path, say=say, now=now)
     decided += policies(platform, memory.records, memory.policies, say=say, now=now)

@@ -95,7 +95,7 @@ def test_two_that_watch_deploy_it_once_and_a_git_that_is_away_is_asked_again(wor
     def look(memory: Openings, now: datetime) -> tuple[Decided, ...]:
         settings = environment_files.load(world.root, "dev")
         with Platform(settings, world.endpoints.variables(login=BOT)) as platform:
-            return deploy_what_waited(platform, memory, say=lambda _: None, now=now)
+            return deploy_what_waited(platform, memory, platform.ledger.deployments(), say=lambda _: None, now=now)
 
     with _stopped(world):
         (found,) = look(one, now)
@@ -194,7 +194,7 @@ def looks(world: Asking, until: timedelta, *, since: timedelta = timedelta(0)) -
     memory, found = Openings(), list[Decided]()
     at = END + since
     while at < END + until:
-        found += [one for one in at_opening(SETTINGS, memory, world, at) if not found or one != found[-1]]
+        found += [one for one in at_opening(SETTINGS, memory, (), world, at) if not found or one != found[-1]]
         at += LOOK
     return found
 
@@ -215,9 +215,9 @@ def test_main_is_looked_at_a_few_times_after_an_opening_and_no_more() -> None:
 def test_what_a_deployment_with_another_clock_held_a_moment_later_goes_out_too() -> None:
     world, memory = Asking(changes=[]), Openings()
     world.outcomes = ["succeeded"]
-    assert at_opening(SETTINGS, memory, world, END) == ()
+    assert at_opening(SETTINGS, memory, (), world, END) == ()
     world.changes = [CHANGE]  # merged, and held by a clock that was late
-    found = [at_opening(SETTINGS, memory, world, END + step * AGAIN) for step in range(1, 6)]
+    found = [at_opening(SETTINGS, memory, (), world, END + step * AGAIN) for step in range(1, 6)]
     assert [one.state for looked in found for one in looked] == ["done"]
 
 
@@ -247,8 +247,19 @@ def test_systems_that_are_away_are_asked_until_they_are_back() -> None:
 def test_a_later_opening_begins_anew() -> None:
     world, memory = Asking(outcomes=["failed"]), Openings()
     for step in range(60):
-        at_opening(SETTINGS, memory, world, END + step * PAUSES[-1])
+        at_opening(SETTINGS, memory, (), world, END + step * PAUSES[-1])
     tried = world.deployments
     windows = SETTINGS.model_copy(update={"windows": ["00:00-12:00 UTC"], "freezes": []})
-    at_opening(windows, memory, world, END + timedelta(days=3))
+    at_opening(windows, memory, (), world, END + timedelta(days=3))
     assert (tried, world.deployments) == (len(PAUSES) + 1, len(PAUSES) + 2)
+
+
+def test_looks_of_a_job_that_knows_nothing_of_the_one_before_give_up_by_the_record() -> None:
+    world, failed = Asking(outcomes=["failed"]), record("failed")
+    for minutes in range(0, 600, 5):
+        (told,) = at_opening(SETTINGS, Openings(), [failed], world, END + timedelta(minutes=minutes))
+    assert world.deployments == 8, "every five minutes for 38"
+    assert told.said.endswith("is not tried again; run promobot deploy --env dev: a gateway does not answer")
+    before = failed.model_copy(update={"finished_at": END - timedelta(seconds=1)})
+    assert at_opening(SETTINGS, Openings(), [before], world, END + timedelta(hours=9)), "it was before the opening"
+    assert world.deployments == 9

@@ -39,10 +39,12 @@ def opened(world: World) -> Iterator[Doors]:
         yield Doors(source, _promote)
 
 
-def look(world: World, memory: Memory | None = None, *, after: timedelta = 2 * DAY) -> list[Decided]:
-    """Have a watch of prod look, that much later; return what it decided."""
+def look(
+    world: World, memory: Memory | None = None, *, after: timedelta = 2 * DAY, at: datetime | None = None
+) -> list[Decided]:
+    """Have a watch of prod look, that much later, or then; return what it decided."""
     with opened(world) as doors, doors.sources("prod") as prod:
-        now = datetime.now(UTC) + after
+        now = at or datetime.now(UTC) + after
         found = carry(prod, doors, prod.ledger.deployments(), memory or Memory(), say=lambda _: None, now=now)
     return [*found]
 
@@ -190,11 +192,12 @@ def test_a_persons_open_proposal_is_left_alone_and_so_is_a_persons_commit(world:
 @pytest.mark.slow
 def test_a_proposal_is_closed_when_dev_goes_back_and_comes_again_with_a_release(world: World) -> None:
     model, (_, second) = ready(world, ("first", "better"))
-    look(world)
+    memory, now = Memory(), datetime.now(UTC) + 2 * DAY
+    look(world, memory, at=now)
     pull = proposal(world, model)
     assert world.bot("rollback", model, "--env", "dev", "--now", "--reason", "wrong").code == 0
     back = world.records(model)[-1].id
-    found = look(world)
+    found = look(world, memory, at=now + timedelta(seconds=5))  # at once: it might be merged
     told = next(one for one in found if one.pull_request == pull["number"])
     assert (told.state, world.open_pulls(f"promobot/prod/{model}")) == ("done", []), told
     assert any(

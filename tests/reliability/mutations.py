@@ -4532,9 +4532,17 @@ MUTATIONS = (
         "windows",
         "a deployment that fails is tried a few times only",
         OPENING,
-        "    memory.is_over = bool(failed) and memory.tries > len(PAUSES)\n",
+        "    memory.is_over = bool(problems) and memory.tries > len(PAUSES)\n",
         "    memory.is_over = False\n",
         (f"{T_OPENING}::test_a_deployment_that_fails_is_tried_again_a_few_times_and_then_a_person_is_told",),
+    ),
+    Mutation(
+        "windows",
+        "a job that begins anew each time gives up by the record",
+        OPENING,
+        "    if waiting and all(failed):\n",
+        "    if waiting and len(failed) > 99:\n",
+        (f"{T_OPENING}::test_looks_of_a_job_that_knows_nothing_of_the_one_before_give_up_by_the_record",),
     ),
     Mutation(
         "the path",
@@ -4567,6 +4575,14 @@ MUTATIONS = (
         " and _is_release(record) and not is_policys(record):\n",
         " and _is_release(record):\n",
         (f"{T_PATH}::test_after_a_way_back_it_is_held_until_what_a_person_proposed_is_verified",),
+    ),
+    Mutation(
+        "the path",
+        "a proposal is closed at the first look after dev went back",
+        OF_PATH,
+        "    return _told_by(memory.records) != before\n",
+        "    return False\n",
+        (f"{T_OF_PATH}::test_a_proposal_is_closed_when_dev_goes_back_and_comes_again_with_a_release",),
     ),
     Mutation(
         "the path",
