@@ -56,6 +56,10 @@ if TYPE_CHECKING:
     from bot.systems.git import Repository
 
 
+STEP_WAITS_SECONDS = 5.0
+"""For another deployment, before the step of a rollout is left to the next look."""
+
+
 @dataclass(frozen=True)
 class Deployed:
     """Result of one run of ``deploy``."""
@@ -81,14 +85,17 @@ class Deployed:
 def deploy(platform: Platform, *, say: Say, deep: bool = False, due: Due | None = None) -> Deployed:
     """Converge the environment to the head of main; ``deep`` also looks at bytes, answers and aliases.
 
-    ``due`` also makes a step of a rollout; nothing is done at all where that is no longer due. Where the settings
-    have mistakes that the way back does not need, only ways back go on, and nothing is removed.
+    ``due`` also makes a step of a rollout; nothing is done at all where that is no longer due. A step is not urgent:
+    while another deployment runs, it raises Busy, and takes the lease from nobody. Where the settings have
+    mistakes that the way back does not need, only ways back go on, and nothing is removed.
     """
     settings = platform.settings
     for mistake in settings.mistakes:
         say(f"⚠️ {mistake}. This part is left out; until the file is right, only ways back go on.")
     systems, repository = platform.serving(), platform.repository()
-    with systems.share.lease(wait_seconds=settings.deadlines.turn_seconds) as held:
+    seconds = settings.deadlines.turn_seconds
+    wait_seconds = seconds if due is None else min(seconds, STEP_WAITS_SECONDS)
+    with systems.share.lease(wait_seconds=wait_seconds, yields=due is not None) as held:
         # Read under the lease: what was merged while we waited for it is deployed, too.
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)

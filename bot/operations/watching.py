@@ -61,6 +61,7 @@ from bot.operations.policies import policies
 from bot.records.ledger import Ledger, RolloutNote
 from bot.render import rollout as words
 from bot.settings import Bake
+from bot.share.lease import Busy
 
 if TYPE_CHECKING:
     from bot.domain.bundle import Bundle
@@ -477,6 +478,8 @@ def _carried_out(
                 state, said = _go_on(platform, step, verdict.percent, say)
             case Breach():
                 state, said = _break_off(platform, step, verdict, memory, now, put_back, say)
+    except Busy:
+        state, said = "bakes", "the next step waits for a deployment that is under way"
     except _StepHeld as held:
         # To look whether it is over takes a whole deployment.
         state, said = "waits", str(held)

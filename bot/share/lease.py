@@ -52,12 +52,18 @@ class Lease:
             )
 
 
+class Busy(Unavailable):
+    """Somebody else has the lease, and keeps it."""
+
+
 class Leases(Part):
     """Where a lease is taken."""
 
     @contextmanager
-    def take(self, *, overtake: bool = False, wait_seconds: float = 60) -> Iterator[Lease]:
+    def take(self, *, overtake: bool = False, wait_seconds: float = 60, yields: bool = False) -> Iterator[Lease]:
         """Take the lease, with the next token. Waits for its holder, and for all who overtook; these wait for nobody.
+
+        Who ``yields`` raises Busy where the holder is not done by then; all others take it from the holder.
 
         The locks are politeness; the token decides. A holder that was overtaken, or that was paused and wakes up
         late, finds a higher token, even if it still has the lock. The overtaken holder leaves its lock to the next
@@ -74,6 +80,13 @@ class Leases(Part):
                 if overtake:
                     # A process that has it for itself only takes a number, and is through at once.
                     wait_for_lock(overtaking, until=time.monotonic() + _MOMENT_SECONDS, shared=True)
+                if yields and not alone:
+                    raise Busy(
+                        "another deployment is under way",
+                        system=f"model repository ({self.state})",
+                        state="Nothing was changed from here.",
+                        next_step="`promobot status` shows what it does.",
+                    )
                 folder = self.state / "turns"
                 lease = Lease(take_token(folder), alone, folder)
                 if not overtake:

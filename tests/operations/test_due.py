@@ -25,6 +25,7 @@ from bot.operations.watching import Memory, _carried_out, rollouts
 from bot.records.directory import RecordStore
 from bot.records.ledger import Ledger, RolloutNote
 from bot.settings import Bake
+from bot.share.lease import Busy
 from tests.domain.entries import a_record, entry
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
@@ -149,6 +150,13 @@ def test_a_breach_does_not_wait_for_a_step_that_is_held(platform: Any, made: lis
 
     found = due(platform, Breach(TABLE), memory, at=NOW + timedelta(seconds=1), put_back=put_back)
     assert (found[0], found[1].splitlines()[-1]) == ("put back", "churn is back at version 7")
+
+
+def test_a_step_waits_for_a_deployment_that_is_under_way_and_takes_its_lease_from_nobody(platform: Any) -> None:
+    """Else the deployment that somebody began would end as one that was overtaken."""
+    with mock.patch("bot.operations.rollout.advance", side_effect=Busy("busy", system="share")):
+        state, said = due(platform, Next(50, TABLE), Memory())
+    assert (state, said) == ("bakes", "the next step waits for a deployment that is under way")
 
 
 def test_a_step_that_was_cut_off_is_finished_and_is_not_noted_as_baked(

@@ -610,6 +610,14 @@ MUTATIONS = (
         "    if False:\n",
         (f"{T_CANARY_DEPLOYED}::test_a_canary_goes_back_now_also_where_main_asks_for_the_old_version_already",),
     ),
+    Mutation(
+        "bake",
+        "a step takes the lease from nobody",
+        LEASE,
+        "                if yields and not alone:\n",
+        "                if False:\n",
+        ("tests/share/test_lease.py::test_who_yields_takes_the_lease_from_nobody",),
+    ),
     # Rollouts.
     Mutation(
         "rollout",

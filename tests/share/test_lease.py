@@ -339,3 +339,19 @@ def test_what_killed_processes_left_behind_is_swept(share: Unfenced, alone: bool
         assert [path.name for path in (share.state / where).iterdir()] == ([] if alone else ["young"])
     assert share.models.versions("churn") == [7]
     assert share.trash.sweep(alone=alone) == 0
+
+
+def test_who_yields_takes_the_lease_from_nobody(share: Unfenced, start: Start) -> None:
+    with share.lease(yields=True, wait_seconds=0) as held:
+        assert held.lease.alone
+    holder = start()
+    number = holder.number()
+    with (
+        pytest.raises(Unavailable, match="another deployment is under way"),
+        share.lease(yields=True, wait_seconds=0),
+    ):
+        raise AssertionError("it has the lease")
+    assert turns(share)[-1] == number and holder.check() == ""
+    holder.end()
+    with share.lease(yields=True, wait_seconds=0) as held:
+        assert held.lease.token == number + 1
