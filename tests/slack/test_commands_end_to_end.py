@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bot.records.ledger import RolloutNote
 from bot.render import markdown
 from bot.render.ending import marker
 from tests.operations.test_cases import case_of, write
@@ -40,6 +41,27 @@ def _end(office: Office, number: int) -> str:
     """Return the one comment that says what became of a pull request."""
     (body,) = [body for body in office.world.comments(number) if body.startswith(marker("dev"))]
     return body
+
+
+@pytest.mark.slow
+def test_the_message_says_since_when_it_bakes_and_that_it_is_baked(office: Office) -> None:
+    world = office.world
+    model = world.model()
+    world.configure("dev", rollout={model: {"bake": {"minutes": 30}}})
+    first = world.register(model)
+    office.types(ALEX, f"/promote {model} {first.version} dev").answer()
+    (pull,) = world.open_pulls(f"promobot/dev/{model}")
+    assert [said.code for said in world.check(pull["number"])] == [0, 0, 0, 0]
+    world.merge(pull["number"])
+    assert world.deploy().code == 0
+    (record,) = world.records(model)
+    since = f"{record.finished_at:%Y-%m-%d %H:%M} UTC"
+    message = office.stands(pull["number"], f"1 is served; bakes since {since}")
+    assert "⏳ baked" in str(message["blocks"])
+    assert record.rollout is not None
+    world.ledger().note_rollout(RolloutNote(rollout=record.rollout.id, what="baked", at=record.finished_at, by="w"))
+    message = office.stands(pull["number"], "1 is served; baked")
+    assert "✅ baked" in str(message["blocks"])
 
 
 @pytest.mark.slow
