@@ -50,7 +50,7 @@ from bot.platform import Platform, Serving
 from bot.render.deployment import unknown_workers
 
 if TYPE_CHECKING:
-    from bot.systems.gateway import Gateway
+    from bot.systems.gateway import Gateway, Told
     from bot.systems.github import Listed
     from bot.systems.triton.server import TritonServer
 
@@ -309,7 +309,7 @@ class OfEnvironment:
         for triton in serving.tritons:
             readers["Triton", triton.name] = _reads_triton(triton)
         for gateway in serving.gateways:
-            readers["gateway", gateway.name] = _reads_gateway(gateway)
+            readers["gateway", gateway.name] = _reads_gateway(gateway, counts_every_seconds=self._rhythm.traffic)
         with self._lock:
             for gone in self._servers.keys() - readers.keys():
                 self._servers.pop(gone).stop()
@@ -626,10 +626,19 @@ def _reads_triton(triton: TritonServer) -> Callable[[], Loaded]:
     return triton.loaded
 
 
-def _reads_gateway(gateway: Gateway) -> Callable[[], OfGateway]:
+def _reads_gateway(gateway: Gateway, *, counts_every_seconds: float) -> Callable[[], OfGateway]:
+    """Return what reads the routes; what the same answer counts takes longer to read, and is read more seldom."""
+    counted: tuple[float, Told] | None = None
+
     def read() -> OfGateway:
-        told = gateway.told()
-        return OfGateway(told.table, unknown_workers(gateway.latest), told.traffic, told.shadows)
+        nonlocal counted
+        now = time.monotonic()
+        if counted is None or now - counted[0] >= 0.8 * counts_every_seconds:
+            told = gateway.told()
+            counted, table = (now, told), told.table
+        else:
+            told, table = counted[1], gateway.routes()
+        return OfGateway(table, unknown_workers(gateway.latest), told.traffic, told.shadows)
 
     return read
 

@@ -329,9 +329,13 @@ def _document(answer: httpx.Response) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+_OF_A_TABLE = ("format", "environment", "generation", "models")
+
+
 def _table(document: Any) -> RouteTable:
     if not isinstance(document, dict):
         raise ValueError("no JSON object")
     if document.get("environment") is None and document.get("generation") == 0:
         return RouteTable("")  # a gateway that never saw a routes.json serves nothing, in no environment yet
-    return RouteTable.from_json(json.dumps(document))
+    # Without what it counted, which is most of it.
+    return RouteTable.from_json(json.dumps({key: document.get(key) for key in _OF_A_TABLE}))

@@ -23,7 +23,7 @@ from bot.board.board import Board
 from bot.board.server import application, running
 from bot.sandbox.processes import Ports
 from tests.benchmarks.asking import ask, percentile
-from tests.benchmarks.gateway import RATE, binary_load, for_seconds, port_of
+from tests.benchmarks.gateway import RATE, binary_load, cpu_seconds, for_seconds, port_of
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
 from tests.board.place import TOKEN, Place
 from tests.gateway.gateways import gateway_process, running_application, table, target, write_routes
@@ -53,6 +53,7 @@ def _board(folder: Path, models: int, *environments: str) -> Iterator[tuple[Boar
             of = {f"model-{number:04d}": 1 + number % 7 for number in range(models)}
             beside = places[0] if places else None
             places.append(Place(folder, opened, models=of, environment=name, beside=beside))
+            places[-1].configure(deadlines={})  # as they are by default
             for gateway in places[-1].gateways:
                 gateway.counted = dict.fromkeys(of, (1_000, 1))
         board = Board(places[0].root, variables={"GITHUB_TOKEN": TOKEN})
@@ -189,27 +190,34 @@ def _users(bench: Bench) -> Iterator[Figure]:
         triton.load("adder")
         gateway = opened.enter_context(gateway_process(routes, [triton.url]))
         place = Place(bench.folder / "users", opened, models={"adder": 1})
-        place.configure(gateways=[{"name": "gateway-1", "url": gateway.url}])
-        url = opened.enter_context(_board_process(place.root))
+        place.configure(deadlines={}, gateways=[{"name": "gateway-1", "url": gateway.url}])
+        url, pid = opened.enter_context(_board_process(place.root))
         load = binary_load(port_of(gateway.url))
         ask(for_seconds(load, 1.0, rate=0.0))  # connections are opened, code is warm
         found: dict[int, list[list[float]]] = {0: [], VIEWERS: []}
+        spent: dict[int, list[float]] = {0: [], VIEWERS: []}
         with httpx.Client(base_url=url, trust_env=False, timeout=SECONDS) as web:
             _until(lambda: "adder" in web.get("/").text)
         for round_ in range(bench.rounds):
             for viewers in (0, VIEWERS) if round_ % 2 else (VIEWERS, 0):
                 with _viewers(url, viewers):
+                    before = cpu_seconds(pid)
                     found[viewers].append(ask(for_seconds(load, seconds)).waits)
+                    spent[viewers].append((cpu_seconds(pid) - before) / seconds)
     load_ = f"{RATE:g} requests a second, load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     for share, name in ((0.5, "p50"), (0.99, "p99")):
         ours, peer = ([percentile(waits, share) for waits in found[number]] for number in (VIEWERS, 0))
         note = f"{percentile(peer, 0.5) * 1e3:.2f} ms with none open; {load_}"
         figure = f"{name} of a gateway's users, {VIEWERS} open boards"
         yield Figure(figure, ours, "none open", peer, note=note)
+    name = f"processor time of the board in a second, {VIEWERS} open boards"
+    yield Figure(
+        name, spent[VIEWERS], "none open", spent[0], note=f"{percentile(spent[0], 0.5):.3f} s with none open"
+    )
 
 
 @contextmanager
-def _board_process(root: Path) -> Iterator[str]:
+def _board_process(root: Path) -> Iterator[tuple[str, int]]:
     with Ports() as ports:
         port = ports.take()
         command = [sys.executable, "-m", "bot", "board", "--root", str(root), "--port", str(port)]
@@ -217,7 +225,7 @@ def _board_process(root: Path) -> Iterator[str]:
         url = f"http://127.0.0.1:{port}"
         try:
             _until(lambda: _is_up(url) or process.poll() is not None)
-            yield url
+            yield url, process.pid
         finally:
             process.terminate()
             process.wait(SECONDS)

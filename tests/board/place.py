@@ -322,7 +322,7 @@ class Place:
     def reader(self, variables: Mapping[str, str] | None = None, *, rhythm: Rhythm | None = None) -> OfEnvironment:
         """Return what reads this environment when it is told to."""
         platform = Platform(self.settings, {"GITHUB_TOKEN": TOKEN} if variables is None else variables)
-        rhythm = rhythm or Rhythm(main=0.01, pulls=0.01)  # each look asks anew
+        rhythm = rhythm or Rhythm(main=0.01, pulls=0.01, traffic=0.01)  # each look asks anew
         return OfEnvironment(platform, Between.new(rhythm), rhythm=rhythm)
 
 
