@@ -77,7 +77,10 @@ BEGAN = "🐤 churn 2 began to answer 50 % of requests in dev at ‹time›; ver
 BROKEN_BAKE = (
     "churn 2: put back, because ‹share› of ‹number› requests to 2 failed; 1 % may, and 0 % of ‹number› to 1 did"
 )
-NOT_WELL = "churn 2: the step to 100 % did not go well, and is tried again: ‹why›"
+NOT_WELL = (
+    "churn 2: what is due could not be done, and is tried again: the step to 100 % did not go well: Triton triton-2 "
+    "(‹why›): could not load churn: ‹why›"
+)
 STEP_FAILED = "❌ The step of churn 2 to 100 % in dev failed before the switch: users get what they got."
 CHECKED = "✅ Every check passed for churn 1 → 2 in dev. Next: review and merge."
 LEFT_2 = (
