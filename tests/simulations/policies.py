@@ -45,14 +45,27 @@ from bot.operations.watching import Memory, watch
 from bot.records.ledger import RolloutNote
 from bot.requests import Actor, Promote, Propose, carry_out
 from bot.settings import Environment
-from tests.simulations.rules import Fact, Facts, Policy, Proposed, Window, must_carry, why_not_carry, why_not_merge
+from tests.simulations.rules import (
+    Fact,
+    Facts,
+    Policy,
+    Proposed,
+    Window,
+    goes_back,
+    must_carry,
+    why_not_carry,
+    why_not_merge,
+)
 from tests.simulations.world import BOT, EMAIL, SMOKE, Dies, Faults, Platform, Pull, World, made
 from tests.stand_ins.merged import green_evidence
 
 MODELS = ("churn", "fraud-eu")
+BEFORE_THE_END = timedelta(hours=3)
+"""Some looks of every watch come in this time."""
 START = datetime(2026, 3, 2, tzinfo=UTC)
-CALM = timedelta(days=9)
+CALM = timedelta(days=8)
 """Long enough for every window to open, and for what waited to go through it."""
+CALM_WITHOUT_WINDOWS = timedelta(days=3)
 WINDOWS = (
     Window("Mon", "Thu", moment(10), moment(16), "Asia/Seoul"),
     Window("Fri", "Fri", moment(22), moment(2), "Asia/Seoul"),
@@ -106,12 +119,14 @@ class Life:
         """Who opened each pull request: policy, training, person or bot."""
         self._contents: dict[int, list[_Content]] = {}
         """What each pull request proposed, and since when."""
+        self._switched_off: set[int] = set()
+        """The pull requests of which a person took a policy's auto-merge off again."""
         self._changes: dict[tuple[str, str], Change | None] = {}
         self._checked: set[str] = set()
         self._looked: dict[str, datetime] = {}
         """When the last look ended that reached everything, by environment."""
         self._memories: dict[tuple[str, int], Memory] = {}
-        self._is_looking = ""
+        self._is_looking = False
         self._turns: Counter[str] = Counter()
         self._reverts: list[tuple[str, Revert, Entry]] = []
         """Ways back whose pull request could not be opened yet."""
@@ -196,7 +211,8 @@ class Life:
             ends = START + timedelta(days=self.days)
             self._run_until(ends)
             self._calm_down()
-            self._run_until(self._last_moment(ends + CALM))
+            has_windows = any(policy.windows for policy in self._each())
+            self._run_until(self._last_moment(ends + (CALM if has_windows else CALM_WITHOUT_WINDOWS)))
             self._see_that_nothing_waits()
         return self.found
 
@@ -219,7 +235,7 @@ class Life:
 
     def _last_moment(self, end: datetime) -> datetime:
         """Return when the calm ends: in an open window of every environment, so that nothing waits for one."""
-        while not all(policy.is_open(end) and policy.is_open(end - timedelta(hours=2)) for policy in self._each()):
+        while not all(policy.is_open(end) and policy.is_open(end - BEFORE_THE_END) for policy in self._each()):
             end += timedelta(minutes=30)
             if end > START + timedelta(days=self.days) + 3 * CALM:
                 break
@@ -234,6 +250,7 @@ class Life:
         self, environment: str, model: str, what: Any, entry: Entry | None, *, by_somebody: bool = False
     ) -> None:
         version, digest = (entry.version, entry.digest) if entry else (0, "")
+        self._look_soon()
         self.facts.add(Fact(self.world.clock.now, environment, model, what, version, digest, by_somebody))
         self.say(
             f"{self.world.clock.now:%m-%d %H:%M} {environment} {model} {version}: {what}{' (somebody)' * by_somebody}"
@@ -317,6 +334,7 @@ class Life:
                 )
                 platform.ledger.add_evidence(evidence.model_copy(update={"head": head}))
         self.world.github.checks[head] = is_green
+        self._look_soon()
         self.world.github.settle()
 
     # --- people ------------------------------------------------------------------------------------------------
@@ -335,6 +353,8 @@ class Life:
         if pull is not None and self.chance.random() < 0.5:
             change = self._change(pull)
             self.world.github.close(pull, "alex")
+            if self.chance.random() < 0.5:
+                del self.world.git.branches[pull.branch]
             if change is not None and change.after is not None and self._kind(pull) == "proposal":
                 self._fact(change.environment, change.model, "rejected", change.after)
 
@@ -359,6 +379,8 @@ class Life:
     def _toggle_auto_merge(self) -> None:
         pull = self._some_pull()
         if pull is not None:
+            if pull.auto_merge == BOT:
+                self._switched_off.add(pull.number)
             pull.auto_merge = "" if pull.auto_merge else "alex"
             self.world.github.settle()
 
@@ -419,9 +441,15 @@ class Life:
 
     # --- watches -----------------------------------------------------------------------------------------------
 
-    def _look_around(self) -> None:
+    def _look_soon(self) -> None:
+        """Let watches look right behind what happened, now and then."""
+        if self.chance.random() < 0.5:
+            self._in(lambda: self._look_around(again=False), seconds=self.chance.uniform(1, 90))
+
+    def _look_around(self, *, again: bool = True) -> None:
         """Let one or two watches of each environment look, side by side."""
-        self._in(self._look_around, minutes=self.chance.uniform(15, 45))
+        if again:
+            self._in(self._look_around, minutes=self.chance.uniform(40, 80))
         faults = self.world.ports.faults
         rough = not self._is_calm and self.chance.random() < 0.3
         self.world.ports.faults = replace(
@@ -435,13 +463,14 @@ class Life:
             for name in self.policies
             for number in range(self.chance.choice((1, 1, 2)))
         ]
-        self._is_looking = "policy"
-        known = set(self.world.github.pulls)
+        self._is_looking = True
+        known, theirs = set(self.world.github.pulls), self._of_people()
         self.world.ports.side_by_side(jobs)
-        self._is_looking = ""
+        self._is_looking = False
         self.world.ports.faults = replace(faults, dies=0.0, lost=0.0)
         for number in sorted(set(self.world.github.pulls) - known):
             self._opened(self.world.github.pulls[number])
+        self._see_that_it_was_left_alone(theirs)
         self.world.github.settle()
 
     def _look(self, environment: str, number: int) -> None:
@@ -473,6 +502,29 @@ class Life:
             doors=Doors(sources, command._promote),
         )
 
+    def _of_people(self) -> dict[int, tuple[str, str]]:
+        """Return what open pull requests of people propose, and the auto-merge that people enabled."""
+        found = {}
+        for number, pull in self.world.github.pulls.items():
+            content = self._content(pull) if pull.is_open else None
+            if content is not None:
+                is_somebodys = self._by.get(number) in ("person", "training")
+                theirs = pull.auto_merge if pull.auto_merge != BOT else ""
+                found[number] = content.digest if is_somebodys else "", theirs
+        return found
+
+    def _see_that_it_was_left_alone(self, before: dict[int, tuple[str, str]]) -> None:
+        """Expect that looks changed nothing that is a person's."""
+        now, after = self.world.clock.now, self._of_people()
+        for number, (digest, auto_merge) in before.items():
+            pull = self.world.github.pulls[number]
+            if not pull.is_open:
+                continue
+            if after.get(number, ("", ""))[0] != digest:
+                self.found.wrong.append(f"{now}: a policy changed #{number} ({pull.title}), which is a person's")
+            if auto_merge and pull.auto_merge != auto_merge:
+                self.found.wrong.append(f"{now}: a policy took auto-merge off #{number}, which a person had put on")
+
     # --- what the rules say ------------------------------------------------------------------------------------
 
     def _kind(self, pull: Pull) -> Any:
@@ -502,6 +554,7 @@ class Life:
         else:
             self.found.counted["merges by people"] += 1
         self._in(lambda: self._deploy(change.environment), minutes=self.chance.uniform(1, 20))
+        self._look_soon()
 
     def _judge_merge(self, pull: Pull, now: datetime) -> None:
         scope = scope_of(pull.branch)
@@ -570,17 +623,17 @@ class Life:
         environment, entry = change.environment, change.after
         assert entry is not None
         records = [one for one in platform.ledger.deployments() if one.slot == change.slot]
-        goes_back = undoes(records, change)
-        fate = "good" if goes_back else self._fates[change.model, entry.version]
+        is_way_back = undoes(records, change)
+        fate = "good" if is_way_back else self._fates[change.model, entry.version]
         if fate == "breaches" and change.before is None:
             fate = "good"
         outcome: Any = {"fails": "failed", "put back": "put back"}.get(fate, "succeeded")
-        record = self._record(change, outcome, way_back=goes_back)
+        record = self._record(change, outcome, way_back=is_way_back)
         platform.ledger.add_deployment(record)
         self.found.counted["deployments"] += 1
         if outcome == "succeeded":
             self.world.switch(environment, change.model, entry)
-            if goes_back:
+            if is_way_back:
                 self._fact(environment, change.model, "went back", entry)
                 if change.before is not None:
                     self._quarantine(platform, change, change.before, record)
@@ -604,6 +657,9 @@ class Life:
     def _somebody_asked(self, change: Change) -> bool:
         """Whether it was not a policy that proposed what goes into service: a person, or a training job."""
         assert change.after is not None
+        own = self.facts.of(change.environment, change.model)
+        if any(one.what == "asked" and one.digest == change.after.digest for one in own):
+            return True
         for pull in reversed(self.world.github.pulls.values()):
             found, scope = self._contents.get(pull.number), scope_of(pull.branch)
             is_here = scope is not None and (scope.environment, scope.model) == (change.environment, change.model)
@@ -677,7 +733,11 @@ class Life:
             record = self._record(change, "succeeded", way_back=undoes(records, change), reason="it was worse")
             platform.ledger.add_deployment(record)
             self.world.switch(environment, model, entry)
-            self._fact(environment, model, "went back", entry)
+            own = self.facts.of(environment, model)
+            if goes_back(own, leaves.digest, entry.digest):
+                self._fact(environment, model, "went back", entry)
+            else:
+                self._fact(environment, model, "served", entry, by_somebody=self._somebody_asked(change))
             self._quarantine(platform, change, leaves, record)
         self._reverts.append((environment, Revert(model, entry, "it was worse", by, Asking()), leaves))
         self._follow(environment)
@@ -709,14 +769,17 @@ class Life:
 
     def _see_that_nothing_waits(self) -> None:
         now = self.world.clock.now
-        before = now - timedelta(hours=2)
+        before = now - BEFORE_THE_END
         for pull in self.world.github.pulls.values():
             proposed = self._as_proposed(pull, now)
             if not pull.is_open or proposed is None or self.world.github.refusal(pull):
                 continue
             policy = self.policies[proposed.environment]
-            if not why_not_merge(policy, self.facts, proposed, before):
+            if not why_not_merge(policy, self.facts, proposed, before) and pull.number not in self._switched_off:
                 self.found.wrong.append(f"{now}: #{pull.number} ({pull.title}) waits, and nothing forbids its merge")
+            told = self._told.get(policy.environment, ())
+            if policy.merges and not any(one.pull_request == pull.number and one.said for one in told):
+                self.found.wrong.append(f"{now}: nobody says why #{pull.number} ({pull.title}) waits")
         for policy in self._each():
             for model in MODELS:
                 self._see_that_it_goes_on(policy, model, before)
@@ -731,8 +794,12 @@ class Life:
             return
         for pull in self.world.github.pulls.values():
             scope = scope_of(pull.branch)
-            if pull.is_open and scope and (scope.environment, scope.model) == (policy.environment, model):
+            is_here = scope is not None and (scope.environment, scope.model) == (policy.environment, model)
+            if is_here and pull.is_open:
                 return  # one pull request for each model: this one comes first
+            found = self._contents.get(pull.number)
+            if is_here and found and found[-1].theirs and not pull.merged_at:
+                return  # a person's work is left on its branch, which nobody but a person may drop
         self.found.wrong.append(f"{now}: {policy.environment} {model} {digest[7:15]} waits to be proposed for ever")
 
     def _see_that_it_is_served(self, policy: Policy, model: str) -> None:

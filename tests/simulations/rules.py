@@ -123,6 +123,12 @@ class Facts:
         ]
 
 
+def goes_back(facts: Sequence[Fact], left: str, to: str) -> bool:
+    """Whether ``to`` was released before ``left`` ever was; else it is tried once more, which is a release."""
+    released = list(dict.fromkeys(fact.digest for fact in facts if fact.what == "served"))
+    return to in released and (left not in released or released.index(to) < released.index(left))
+
+
 def held_since(facts: Sequence[Fact]) -> Fact | None:
     """Return the way back after which policies leave the model alone; None where there is none, or it is over.
 

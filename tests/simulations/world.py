@@ -499,8 +499,10 @@ class GitHub:
         return self._ask(found)
 
     def closed_pull_requests(self) -> list[PullRequest]:
-        pulls = reversed(self._server.pulls.values())
-        return self._ask(lambda: [self._shown(one) for one in pulls if not one.is_open][:100])
+        def found() -> list[PullRequest]:
+            return [self._shown(one) for one in reversed(self._server.pulls.values()) if not one.is_open][:100]
+
+        return self._ask(found)
 
     def list_open(self, *, prefix: str, known: Listed | None = None) -> Listed:  # noqa: ARG002 - it always asks anew
         return Listed(tuple(self.open_pull_requests(prefix=prefix)))
