@@ -314,6 +314,22 @@ def test_without_a_rule_nobody_asks_github_but_to_take_back_what_is_on(world: Wo
 
 
 @pytest.mark.slow
+def test_main_says_what_merges_by_itself_and_not_the_checkout(world: World) -> None:
+    model = world.model()
+    _, pull = ready(world, model, "first")
+    world.publish_settings()
+    rule(world)
+    said = world.bot("watch", "--env", "dev", "--once")
+    assert (said.code, said.document["policies"]) == (0, []), "main lets nothing merge by itself"
+    rule(world, 9)
+    world.publish_settings()
+    world.configure("dev", merge={"after_clean": None})
+    held = look(world, pull["number"])
+    assert held["said"] == f"does not merge by itself: 0 of 9 clean releases of {model}"
+    assert world.pull(pull["number"])["auto_merge"] is None
+
+
+@pytest.mark.slow
 def test_where_no_rule_of_the_branch_would_decide_nothing_merges(world: World) -> None:
     model = world.model()
     rule(world)

@@ -253,6 +253,12 @@ MUTATIONS = (
                 "test_what_its_checks_passed_merges_by_itself_and_goes_into_service",
             ),
             (
+                "by the settings of main, whatever the checkout says",
+                "        self.rules, mistake = _rules_of_main(repository, self.main, own)\n",
+                '        self.rules, mistake = own, ""\n',
+                "test_main_says_what_merges_by_itself_and_not_the_checkout",
+            ),
+            (
                 "only where the branch's own rules decide",
                 "requires_verdict=requires_verdict(self.ports.forge.required_checks())",
                 "requires_verdict=True",
