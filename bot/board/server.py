@@ -110,7 +110,7 @@ class Pages:
 
         def make(found: list[Snapshot], rows: dict[str, tuple[Row, ...]]) -> tuple[str, Any, str, int]:
             one = next((one for one in found if one.environment == environment), None)
-            shown = views.model_page(one, rows, model) if one is not None else None
+            shown = views.model_page(one, rows, model, beside=found) if one is not None else None
             if shown is None:
                 return "_problem.html", _no_model(environment, model), "Not found", 404
             return "_model.html", shown, f"{model} in {environment}", 200

@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from typing import Literal
 from urllib.parse import quote, urlencode, urlsplit
 
+from bot.board.carried import carried
 from bot.board.snapshot import Fresh, Rate, Server, Snapshot
 from bot.domain.hold import Held
 from bot.domain.journal import Journal, Underway
 from bot.domain.names import short
+from bot.domain.path import NotYet
 from bot.domain.record import CRITERIA, DeploymentRecord, is_failed_rollback
 from bot.domain.release import Lane, Slot
 from bot.domain.report import Delivery, deliveries
@@ -94,6 +96,8 @@ class Row:
     underway: Cell | None = None
     shadow: Cell | None = None
     proposals: tuple[Link, ...] = ()
+    carried: Link | None = None
+    """Why a policy does not propose what the environment before serves."""
     hold: Cell | None = None
     last: Cell | None = None
     dots: tuple[Dot, ...] = ()
@@ -717,7 +721,7 @@ def board_page(
     tone, said = _first_words(environments, [row for each in rows.values() for row in each])
     return BoardPage(
         environments=environments,
-        rows=tuple(listed[(page - 1) * ROWS : page * ROWS]),
+        rows=tuple(_with_path(row, found) for row in listed[(page - 1) * ROWS : page * ROWS]),
         filter=chosen,
         who=who,
         generated_at=at,
@@ -729,6 +733,18 @@ def board_page(
         said=said,
         tone=tone,
     )
+
+
+def _with_path(row: Row, found: Sequence[Snapshot]) -> Row:
+    """Return the row with what the environment before offers."""
+    by_name = {one.environment: one for one in found}
+    own = by_name[row.environment]
+    judged = carried(own, by_name, row.model)
+    if judged is None or own.settings is None or own.settings.path is None:
+        return row
+    until = f" (until {when(judged.until, own.at)})" if isinstance(judged, NotYet) and judged.until else ""
+    text = f"from {own.settings.path.source}: {'not yet' if isinstance(judged, NotYet) else 'held'}"
+    return replace(row, carried=Link(text, detail=judged.why + until))
 
 
 def _first_words(environments: Sequence[EnvironmentView], rows: Sequence[Row]) -> tuple[Tone, str]:
@@ -774,14 +790,24 @@ def _where(rows: Sequence[Row]) -> str:
     return " and ".join(dict.fromkeys(row.environment for row in rows))
 
 
-def model_page(found: Snapshot, rows: Mapping[str, Sequence[Row]], model: str, *, who: str = "") -> ModelPage | None:
-    """Return the page of one model; None where neither routes, main nor records know it here."""
+def model_page(
+    found: Snapshot,
+    rows: Mapping[str, Sequence[Row]],
+    model: str,
+    *,
+    beside: Sequence[Snapshot] = (),
+    who: str = "",
+) -> ModelPage | None:
+    """Return the page of one model; None where neither routes, main nor records know it here.
+
+    ``beside`` are the other environments, from which a version may come by itself.
+    """
     row = next((one for one in rows.get(found.environment, ()) if one.model == model), None)
     slots = [Slot(found.environment, model, lane) for lane in Lane]
     records = sorted((one for slot in slots for one in found.records.get(slot, ())), key=lambda one: one.id)
     if row is None and not records:
         return None
-    row = row or _left_row(found, model, records)
+    row = _with_path(row, [*beside, found]) if row else _left_row(found, model, records)
     links = Links(found.settings) if found.settings else None
     shown = records[-SHOWN_ENTRIES:]
     ways = _deliveries(found, records)

@@ -382,7 +382,7 @@ def usual() -> list[Sample]:
             Decided("search", "merge", "held", NOT_IN_A_FREEZE, pull_request=214),
             Decided("fraud", "merge", "due", policy.due("users have it already"), pull_request=219),
         ],
-        settings=FREEZE,
+        settings=f"{FREEZE}promotes_from: {{environment: dev, after: 24h}}\n",
         silent={"triton-2": NOW - minutes(9)},
         behind={"triton-1": ["search"]},
         records=[*churn, *fraud, *ranking, recorded("prod", "pricing", (2, 3), turn=24, ago=timedelta(days=6))],
