@@ -648,6 +648,46 @@ MUTATIONS = (
         "",
         (f"{T_DUE}::test_a_breach_is_put_back_before_the_step_of_another_model",),
     ),
+    *(
+        Mutation("what is told of a rollout", what, file, source, instead, (test,))
+        for what, file, source, instead, test in (
+            (
+                "a step that failed before its switch ends no rollout",
+                "bot/domain/record.py",
+                '        return self.outcome == "failed" and self.rollout is not None and self.rollout.step > 1\n',
+                "        return False\n",
+                f"{T_ROLLOUTS}::test_a_promotion_is_at_its_newest_step",
+            ),
+            (
+                "explain says so",
+                "bot/operations/explain.py",
+                '        if state == "rolling out" and record.outcome == "failed":\n',
+                "        if False:\n",
+                "tests/operations/test_explain.py::test_a_canary_is_neither_in_service_nor_out_of_it",
+            ),
+            (
+                "the metrics say so",
+                "bot/metrics.py",
+                '        last = {record.slot: record for record in listed if record.outcome != "failed"}\n',
+                "        last = {record.slot: record for record in listed}\n",
+                "tests/monitoring/test_services.py::test_a_rollout_is_told_until_it_ends",
+            ),
+            (
+                "the whole channel hears of a way back",
+                "bot/render/deployment.py",
+                '    return record.way_back or record.outcome in ("put back", "failed", "incomplete")\n',
+                '    return record.outcome in ("put back", "failed", "incomplete")\n',
+                "tests/render/test_messages.py::test_the_channel_hears_of_what_failed_and_of_each_way_back",
+            ),
+            (
+                "a shadow's pull request names no command that goes back from the live version",
+                "bot/render/proposal.py",
+                '    if change.section == "shadow":\n        # `promobot rollback` would',
+                "    if False:\n        # `promobot rollback` would",
+                "tests/render/test_pull_requests.py::test_a_shadow_says_why_and_the_worst_metric_stands_first",
+            ),
+        )
+    ),
     Mutation(
         "rollout",
         "a canary goes back now also where main asks for the old version already",
