@@ -141,6 +141,14 @@ def _digest(unit: Unit, record: DeploymentRecord) -> str:
     return record.bundle.digest if record.bundle is not None else ""
 
 
+def is_on_its_way(environment: str, offer: Offer, records: BySlot) -> bool:
+    """Whether the environment serves an offer already, or gives it to its users step by step."""
+    if digest_of(offer.unit, served(environment, offer.unit, records)) == offer.digest:
+        return True
+    of = records.get(Slot(environment, offer.unit.asked, Lane.LIVE), ())
+    return bool(of) and of[-1].outcome == "rolling out" and _digest(offer.unit, of[-1]) == offer.digest
+
+
 # --- whether it is due ---------------------------------------------------------------------------------------------
 
 

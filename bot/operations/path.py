@@ -30,6 +30,7 @@ from bot.domain.path import (
     by_slot,
     digest_of,
     due,
+    is_on_its_way,
     offered,
     served,
     taken_back_last,
@@ -244,9 +245,9 @@ class _Look:
 
     def _of(self, source: Platform, offer: Offer, there: BySlot, here: BySlot) -> Iterator[Decided]:
         environment, unit = self.platform.environment, offer.unit
-        serves = served(environment, unit, here)
-        if digest_of(unit, serves) == offer.digest:
+        if is_on_its_way(environment, offer, here):
             return
+        serves = served(environment, unit, here)
         own = here.get(Slot(environment, unit.asked, Lane.LIVE), ())
         back = held_after_way_back(own, self._is_policys)
         target = Target(environment, serves, quarantined=self.quarantined.keys(), taken_back=back)
@@ -280,11 +281,11 @@ class _Look:
         return self.memory.policys[record.id]
 
     def _is_baked(self, source: Platform, unit: Unit, release: str) -> bool | None:
-        if source.settings.rollout_of(unit.asked).watched is None:
-            return None
         if release not in self.memory.baked and "baked" in source.ledger.rollout_notes(release):
             self.memory.baked.add(release)
-        return release in self.memory.baked
+        if release in self.memory.baked:
+            return True
+        return None if source.settings.rollout_of(unit.asked).watched is None else False
 
     # --- what GitHub says ------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from bot.domain.path import (
     by_slot,
     digest_of,
     due,
+    is_on_its_way,
     offered,
     taken_back_last,
     units,
@@ -290,6 +291,22 @@ def test_a_bundle_of_which_one_part_would_go_back_stays() -> None:
     assert one is not None
     held = judged(dev, Target("prod", older, quarantined={one.entries["tokens"].digest}), unit=FRAUD)
     assert held == Held("fraud 2 is in quarantine in prod")
+
+
+def test_what_the_target_gives_to_its_users_step_by_step_is_on_its_way() -> None:
+    dev, prod = Past(), Past("prod")
+    dev.record(8)
+    offer = dev.offers()
+    assert offer is not None
+    prod.record(7)
+    assert not is_on_its_way("prod", offer, by_slot(prod.records))
+    rollout = Rollout(id="prod-00000002-churn", percent=10, step=1, steps=(10, 100), began_at=START)
+    prod.record(8, "rolling out", rollout=rollout)
+    assert is_on_its_way("prod", offer, by_slot(prod.records))
+    prod.record(8, "put back")
+    assert not is_on_its_way("prod", offer, by_slot(prod.records))
+    prod.record(8)
+    assert is_on_its_way("prod", offer, by_slot(prod.records))
 
 
 # --- after a way back -----------------------------------------------------------------------------------------------
