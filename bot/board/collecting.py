@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from bot.board.known import Known, Part, Shared, in_turn
 from bot.board.snapshot import Counted, Fresh, Rate, Server, ServerState, Snapshot
-from bot.domain.desired import Change
+from bot.domain.desired import Change, path_of
 from bot.domain.hold import Held
 from bot.domain.journal import Journal
 from bot.domain.plan import Live, Loaded, asked_for, plan
@@ -175,6 +175,7 @@ class OfEnvironment:
         self._opened: dict[tuple[int, str, str], tuple[list[Opened], tuple[str, ...]]] = {}
         self._told: tuple[Any, Mapping[Change, Held]] = (None, {})
         self._bakes, self._policies = Memory(), MemoryOfPolicies()
+        self._main_says: str | None = None
         self._all_read_at = -rhythm.all_records
         self._counts: deque[tuple[float, Mapping[str, tuple[Any, int, int]]]] = deque()
         has_names = any(one.every_address for one in self.settings.tritons)
@@ -336,7 +337,14 @@ class OfEnvironment:
             return known
         repository = self.platform.repository(limit_seconds=within)
         found = repository.head()
-        return Main(repository, found, read_desired(repository, self.platform.environment, found))
+        text = repository.read(found, path_of(self.platform.environment))
+        if known is not None and text is not None and text == self._main_says:
+            return replace(
+                known, commit=found
+            )  # another environment's file changed: a large one takes a while to parse
+        desired = read_desired(repository, self.platform.environment, found)
+        self._main_says = text
+        return Main(repository, found, desired)
 
     def _head(self) -> str:
         github, within = self.settings.github, self.settings.deadlines.request_seconds

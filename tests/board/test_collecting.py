@@ -22,6 +22,7 @@ from bot.domain.release import Release
 from bot.operations.opened import Opened
 from bot.records.ledger import OriginNote
 from tests.board.place import QUICK, Place, entry, place, record
+from tests.stand_ins.merged import commit
 
 
 @pytest.fixture
@@ -158,6 +159,16 @@ def test_what_main_asks_for_and_no_deployment_makes_is_held(here: Place, reader:
     assert "promobot recheck churn --env dev" in row.next_command
     here.merge({"churn": 7})
     assert row_of(later(reader)).hold is None
+
+
+def test_main_moves_without_this_environments_file(here: Place, reader: OfEnvironment) -> None:
+    before = reader.main.known.value
+    commit(here.bare, "promotions/prod.yaml", "environment: prod\n")
+    after = later(reader)
+    assert before is not None and after.status is not None and after.status.commit != before.commit
+    assert row_of(after).desired.text == "7"
+    here.merge({"churn": 8})
+    assert row_of(later(reader)).desired.text == "8"
 
 
 def test_a_hold_that_is_not_known_any_more_is_shown_as_unknown(here: Place, reader: OfEnvironment) -> None:
