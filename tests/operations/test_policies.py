@@ -227,7 +227,14 @@ def push(world: World, pull: dict[str, Any], files: dict[str, str], *, who: str,
     return world.git("rev-parse", "HEAD")
 
 
-@pytest.mark.parametrize("kind", ["a person's commit", "another file", "a forged name"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("a person's commit", marks=pytest.mark.slow),
+        pytest.param("another file", marks=pytest.mark.slow),
+        "a forged name",
+    ],
+)
 def test_what_somebody_pushed_to_the_branch_is_not_merged_and_what_was_on_is_taken_back(
     world: World, kind: str
 ) -> None:
