@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bot.board.snapshot import Snapshot
 from bot.domain.origin import POLICY
-from bot.domain.path import Held, NotYet, Target, Unit, due, offered, served, units
+from bot.domain.path import Held, NotYet, Target, Unit, due, is_on_its_way, offered, served, units
 from bot.domain.policy import held_after_way_back
 from bot.domain.release import Lane, Slot
 from bot.operations.main_branch import Main
@@ -32,7 +32,7 @@ def carried(found: Snapshot, others: Mapping[str, Snapshot], model: str) -> NotY
         return None
     (unit,) = units([model], settings.bundles)
     offer = offered(rule.source, unit, source.records) if unit.asked == model and settings.has_gate(model) else None
-    if offer is None:
+    if offer is None or is_on_its_way(found.environment, offer, found.records):
         return None
     own = found.records.get(Slot(found.environment, unit.asked, Lane.LIVE), ())
     target = Target(
@@ -58,6 +58,6 @@ def _is_policys(record: DeploymentRecord) -> bool:
 
 
 def _is_baked(source: Snapshot, unit: Unit, release: str) -> bool | None:
-    if source.settings is None or source.settings.rollout_of(unit.asked).watched is None:
-        return None
-    return f"rollouts/{source.environment}/{release}/baked.json" in source.listing
+    if f"rollouts/{source.environment}/{release}/baked.json" in source.listing:
+        return True
+    return None if source.settings is None or source.settings.rollout_of(unit.asked).watched is None else False

@@ -27,6 +27,7 @@ def prod(*records: DeploymentRecord, settings: str = RULE, **more: object) -> Sa
 
 
 NEW = recorded("dev", "churn", (8, 9), turn=4, ago=2 * HOUR)
+STEP = recorded("prod", "churn", (8, 9), turn=5, ago=HOUR, outcome="rolling out")
 OLD = recorded("prod", "churn", (7, 8), turn=3, ago=90 * HOUR)
 
 
@@ -77,6 +78,7 @@ def test_a_bake_that_is_waited_for() -> None:
         pytest.param([prod(OLD)], id="the other environment is not on this board"),
         pytest.param([dev(OLD, version=8), prod(OLD)], id="nothing is offered"),
         pytest.param([dev(NEW), prod(OLD, asks={"churn": 9})], id="main asks for it already"),
+        pytest.param([dev(NEW), prod(OLD, STEP)], id="it is on its way, step by step"),
         pytest.param([dev(NEW, lost={"records": (NOW, "away")}), prod(OLD)], id="nobody knows what dev verified"),
         pytest.param([dev(recorded("dev", "churn", (8, 9), turn=4, ago=30 * HOUR)), prod(OLD)], id="it is due"),
     ],
