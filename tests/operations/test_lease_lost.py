@@ -26,6 +26,7 @@ BOUNDARIES = {
     "bot/slack/doing.py",
     "bot/operations/reconcile.py",
     "bot/operations/deploy.py",
+    "bot/operations/opening.py",
     "bot/operations/watching.py",
 }
 """Where a command ends, or where what is over cannot be undone by it."""
