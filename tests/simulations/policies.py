@@ -737,7 +737,8 @@ class Life:
             if goes_back(own, leaves.digest, entry.digest):
                 self._fact(environment, model, "went back", entry)
             else:
-                self._fact(environment, model, "served", entry, by_somebody=self._somebody_asked(change))
+                # Somebody brings it back themselves, which is a decision of theirs.
+                self._fact(environment, model, "served", entry, by_somebody=True)
             self._quarantine(platform, change, leaves, record)
         self._reverts.append((environment, Revert(model, entry, "it was worse", by, Asking()), leaves))
         self._follow(environment)

@@ -190,9 +190,10 @@ def why_not_merge(policy: Policy, facts: Facts, pull: Proposed, now: datetime) -
         return "a person's change is on the branch"
     if pull.kind == "other":
         return "it is not the bot's own"
-    if pull.kind == "way back":
-        return ""
     own = facts.of(pull.environment, pull.model, until=now)
+    if pull.kind == "way back":
+        there = standing(own)
+        return "" if there is not None and there.digest == pull.digest else "users have not got it yet"
     if not policy.is_open(now):
         return "outside the windows, or in a freeze"
     if pull.digest in quarantined(own):
