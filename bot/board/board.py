@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bot import environment_files
 from bot.board.collecting import RENEW_SECONDS, Between, OfEnvironment, Rhythm
 from bot.board.snapshot import Snapshot
+from bot.concurrency import begin
 from bot.errors import InvalidInput
 from bot.platform import Platform
 
@@ -60,7 +61,7 @@ class Board:
     def start(self) -> None:
         """Begin to read; raise InvalidInput where the checkout has no environment."""
         self._follow(self._named or environment_files.environments(self._root))
-        threading.Thread(target=self._run, name="board: settings", daemon=True).start()
+        begin(self._run, name="board: settings")
 
     def stop(self) -> None:
         """Read no more."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from bot.concurrency import begin
 from bot.errors import PromobotError, Unavailable
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Part(Generic[Value]):
 
     def start(self) -> None:
         """Begin to read, in a thread that keeps no process from ending."""
-        threading.Thread(target=self._run, name=f"board: {self.name}", daemon=True).start()
+        begin(self._run, name=f"board: {self.name}")
 
     def stop(self) -> None:
         """Read no more. A read that hangs is not waited for."""

@@ -107,7 +107,10 @@ def test_a_model_without_a_shadow_or_a_rule_is_told_what_to_do(world: World) -> 
     world.served(world.register(model, "better"), section="shadow")
     found = world.promobot("shadow", model, "--env", "dev")
     assert (found.code, found.document["verdict"], found.document["rule"]) == (0, None, None)
-    assert f"gates.{model}.shadow in the settings would say" in world.words("shadow", model, "--env", "dev").out
+    assert (
+        f"gates.{model}.shadow in manifests/environments/dev.yaml would say"
+        in world.words("shadow", model, "--env", "dev").out
+    )
 
 
 @pytest.mark.slow
