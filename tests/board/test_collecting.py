@@ -320,7 +320,7 @@ def test_how_often_it_reads_depends_on_nobody_who_looks(here: Place, reader: OfE
     assert before == after == ([1, 1], [1, 1]), "one request of each server in one look"
 
 
-def _until(holds: object, *, seconds: float = 20.0) -> None:
+def _until(holds: object, *, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < deadline, "not in time"

@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -34,7 +35,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture(scope="module")
 def board(here: Place) -> Iterator[Board]:
-    made = Board(here.root, rhythm=QUICK, variables={"GITHUB_TOKEN": TOKEN})
+    # On a busy machine a read may be late; what a late one looks like has tests of its own.
+    made = Board(here.root, rhythm=replace(QUICK, late=60.0), variables={"GITHUB_TOKEN": TOKEN})
     with running(made):
         _until(lambda: _is_known(made))
         yield made
@@ -154,12 +156,15 @@ def test_a_person_who_asks_the_bot_is_not_on_the_board(here: Place, board: Board
 
 
 def test_an_answer_that_did_not_change_is_not_sent_again(web: httpx.Client) -> None:
-    for path in ("/", "/dev/churn", "/static/board.js", "/dev/records/deployments/dev/dev-00000001-churn.json"):
+    def is_so(path: str) -> bool:
         first = web.get(path)
         again = web.get(path, headers={"if-none-match": first.headers["etag"]})
-        assert (again.status_code, again.content) == (304, b""), path
-        assert again.headers["etag"] == first.headers["etag"]
-        assert first.headers["cache-control"] == "private, no-cache"
+        # The board may have looked again in between.
+        return (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+
+    for path in ("/", "/dev/churn", "/static/board.js", "/dev/records/deployments/dev/dev-00000001-churn.json"):
+        _until(lambda path=path: is_so(path))
+        assert web.get(path).headers["cache-control"] == "private, no-cache"
 
 
 def test_who_looks_is_named_by_the_one_header_only(web: httpx.Client, board: Board) -> None:
