@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from bot.domain.record import DeploymentRecord
 from bot.domain.rollout import Table
 from bot.records.ledger import RolloutNote
 from bot.sandbox.reference import LARGEST, RECIPES, train
+from bot.training import build_package
 from tests.operations.world import HTTP, Registered, World
 
 BAKE = {"minutes": 30, "min_requests": 40, "max_error_rate": 0.01, "max_p95_worse": 50}
@@ -94,6 +100,74 @@ def test_a_version_that_fails_is_put_back_with_the_table_wherever_people_look(wo
     again = watched(world)
     assert (again.code, again.document["rollouts"]) == (0, []), "never a rollback of a rollback"
     assert len(world.records(model)) == 3 and second.version == 2
+
+
+@pytest.mark.slow
+def test_a_version_that_is_slow_is_put_back(world: World, tmp_path: Path) -> None:
+    model, _, second = _slow_after_a_quick_one(world, tmp_path)
+    assert second.version == 2
+    assert set(ask(world, model, times=60)) == {200}, "each answer is right, and late"
+    done = watched(world)
+    (found,) = done.document["rollouts"]
+    assert (found["state"], world.version(model), world.quarantined(model)) == ("put back", 1, [2]), done
+    assert [signal["signal"] for signal in found["table"]["signals"] if signal["is_breach"]] == ["p95"]
+    assert "p95" in last(world, model).reason
+
+
+@pytest.mark.slow
+def test_a_canary_that_is_slow_is_put_back(world: World, tmp_path: Path) -> None:
+    model, *_ = _slow_after_a_quick_one(world, tmp_path, steps=[50, 100])
+    assert "canary" in world.routes()["models"][model]
+    assert set(ask(world, f"{model}/versions/1", times=400)) == {200}
+    assert set(ask(world, f"{model}/versions/2", times=40)) == {200}
+    done = watched(world)
+    (found,) = done.document["rollouts"]
+    assert (found["state"], found["percent"], world.version(model)) == ("put back", 50, 1), done
+    assert "canary" not in world.routes()["models"][model]
+
+
+def _slow_after_a_quick_one(world: World, folder: Path, **rules: Any) -> tuple[str, Registered, Registered]:
+    """Serve a version that users ask, and after it one that takes many times as long for the same answers."""
+    model = world.model()
+    world.configure("dev", rollout={model: {**rules, "bake": {**BAKE, "max_p95_worse": 1}}})
+    first = world.served(world.register(model))
+    assert set(ask(world, model, times=150)) == {200}
+    trained = train(RECIPES["better"])
+    graph = copy.deepcopy(trained.model)
+    graph.doc_string = model
+    _compute_for_nothing(graph)
+    answers = {"label": trained.labels, "probabilities": trained.probabilities}
+    build_package(
+        graph, folder / "package", inputs={"X": trained.samples}, answers=answers, max_batch_size=64, instances=1
+    )
+    second = world.register_package(folder / "package", model, "better")
+    world.merged(second)
+    assert world.bot("deploy", "--env", "dev").code == 0
+    return model, first, second
+
+
+def _compute_for_nothing(model: onnx.ModelProto, *, size: int = 768, products: int = 16) -> None:
+    """Change the model: it multiplies matrices first, which begin with the input, so that nobody can know them."""
+    graph, (given,) = model.graph, model.graph.input
+    for node in graph.node:
+        node.input[:] = ["late" if name == given.name else name for name in node.input]
+    constants = {"small": np.full((size, size), 1e-3, dtype=np.float32), "zero": np.zeros(1, dtype=np.float32)}
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    steps = [
+        helper.make_node("ReduceMean", [given.name], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["small", "nothing"], ["product_0"]),
+        *(
+            helper.make_node("MatMul", [f"product_{number}", "small"], [f"product_{number + 1}"])
+            for number in range(products)
+        ),
+        helper.make_node("ReduceMean", [f"product_{products}"], ["mean_of_all"], keepdims=0),
+        helper.make_node("Mul", ["mean_of_all", "zero"], ["nothing_again"]),
+        helper.make_node("Add", [given.name, "nothing_again"], ["late"]),
+    ]
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*steps, *nodes])
 
 
 def test_a_version_that_does_well_is_baked_once(world: World) -> None:
