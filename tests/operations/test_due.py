@@ -16,7 +16,7 @@ from bot.domain.desired import Change
 from bot.domain.hold import Cause, Held, Hold
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Lane, Slot
-from bot.domain.rollout import Baking, Breach, Next, Table, UnderWay
+from bot.domain.rollout import Baking, Breach, Next, UnderWay
 from bot.domain.routes import Canary, Route, RouteTable, Target
 from bot.errors import Refused
 from bot.operations import watching
@@ -27,23 +27,11 @@ from bot.records.ledger import Ledger, RolloutNote
 from bot.settings import Bake
 from bot.share.lease import Busy
 from tests.domain.entries import a_record, entry
+from tests.operations.test_watching import TABLE
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 SLOT = Slot("dev", "churn", Lane.LIVE)
 STEP = Baking("dev-00000002-churn", SLOT, entry(8), entry(7), since=NOW, percent=10, steps=(10, 50, 100))
-TABLE = Table(
-    model="churn",
-    new=8,
-    old=7,
-    beside="beside",
-    new_requests=80,
-    old_requests=300,
-    new_failed=40,
-    old_failed=0,
-    new_refused=0,
-    old_refused=0,
-    signals=(),
-)
 
 
 def routes(canary: int | None, live: int = 7) -> RouteTable:
