@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -21,11 +21,11 @@ from bot.board.snapshot import Counted, Fresh, Rate, Server, ServerState, Snapsh
 from bot.domain.desired import Change, path_of
 from bot.domain.hold import Held
 from bot.domain.journal import Journal
+from bot.domain.path import by_slot
 from bot.domain.plan import Live, Loaded, asked_for, plan
 from bot.domain.policy import Decided
 from bot.domain.quarantine import Quarantined
 from bot.domain.record import DeploymentRecord, last_failed
-from bot.domain.release import Slot
 from bot.domain.rollout import Bakes
 from bot.domain.routes import RouteTable
 from bot.domain.shadowed import Copies, copies_of
@@ -534,7 +534,7 @@ class OfEnvironment:
             parts=parts,
             servers=tuple(servers),
             counted=self.traffic.known.value or Counted(),
-            records=_by_slot(records.all),
+            records=by_slot(records.all),
             quarantined=records.quarantined,
             listing=self.listing.known.value or frozenset(),
         )
@@ -683,10 +683,3 @@ def _not_yet(system: str) -> Unavailable:
 
 def _without_since(held: Held) -> Held:
     return Held(held.change, held.hold.no_earlier_than(None))
-
-
-def _by_slot(records: Iterable[DeploymentRecord]) -> dict[Slot, list[DeploymentRecord]]:
-    found: dict[Slot, list[DeploymentRecord]] = {}
-    for record in records:
-        found.setdefault(record.slot, []).append(record)
-    return found

@@ -188,16 +188,6 @@ class Filter:
         query = urlencode({name: value for name, value in asked.items() if value})
         return f"/?{query}" if query else "/"
 
-    @property
-    def all_href(self) -> str:
-        """Where the same is shown with what is well."""
-        return self.href(trouble=False)
-
-    @property
-    def trouble_href(self) -> str:
-        """Where the same is shown without what is well."""
-        return self.href(trouble=True)
-
 
 @dataclass(frozen=True)
 class BoardPage:
