@@ -119,9 +119,13 @@ class _Version(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"promobot {version('promobot')}")
+        try:
+            print(f"promobot {version('promobot')}")
+        except PackageNotFoundError:
+            # The workflows run the checkout that they pin, and install only what it needs.
+            print("promobot of a checkout that is not installed: its commit is the version")
         parser.exit()
 
 

@@ -19,7 +19,7 @@ from bot.sandbox.platform import STAGING, Endpoints, TritonEndpoint
 from bot.sandbox.project import CODE, FILES
 
 CONTENT = (".github", "pyproject.toml", "requirements.lock", "README.md")
-LEFT_OUT = {"__pycache__", "content", "ci.yml", "pins.yml"}
+LEFT_OUT = {"__pycache__", "content", "hatch_build.py", "LICENSE", "ci.yml", "pins.yml", "release.yml"}
 MODEL = "churn"
 
 _SETTINGS = yaml.safe_load(Path(__file__).with_name("environment.yaml").read_text())
@@ -66,7 +66,7 @@ def clone(endpoints: Endpoints, directory: Path) -> None:
 
 
 def _project(names: Sequence[str]) -> dict[str, bytes]:
-    """The project's own files by their paths, but for its continuous integration: promotions have no need of it."""
+    """The project's own files by their paths, but for what tests and releases it: promotions have no need of that."""
     found: dict[str, bytes] = {}
     for root, name in ((CODE if name == "bot" else FILES, name) for name in names):
         listed = (root / name).rglob("*") if (root / name).is_dir() else [root / name]
