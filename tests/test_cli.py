@@ -11,6 +11,7 @@ import sys
 import tempfile
 import termios
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,23 @@ def test_help_names_every_verb_and_the_exit_codes() -> None:
     assert {"propose", "check", "deploy", "rollback", "promote", "status", "drift", "history"} <= set(VERBS)
     for part in (*VERBS, "0 done", "1 refused or failed", "2 usage", "3 a bug", "4 unconfirmed", "130 interrupted"):
         assert part in done.stdout
+
+
+def test_the_version_is_that_of_what_is_installed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"promobot {metadata.version('promobot')}\n"
+
+    def not_there(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", not_there)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert "a checkout that is not installed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("verb", VERBS)

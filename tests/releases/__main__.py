@@ -35,11 +35,9 @@ def _check(asked: argparse.Namespace) -> list[str]:
 
 
 def _build(asked: argparse.Namespace) -> list[str]:
-    found = build.build(PROJECT, asked.out)
-    version = build.version_of(found)
-    for name, digest in found.items():
-        print(f"{digest}  {name}")
-    return [f"{version} was built, not {asked.version}"] if asked.version not in ("", version) else []
+    version = build.version_of(build.build(PROJECT, asked.out))
+    print(f"version={version}")
+    return [f"{version} was built, not {asked.tag}"] if asked.tag not in ("", f"v{version}") else []
 
 
 def _same(asked: argparse.Namespace) -> list[str]:
@@ -72,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(step=_check)
     one = steps.add_parser("build")
     one.add_argument("--out", type=Path, required=True)
-    one.add_argument("--version", default="", help="what must come out")
+    one.add_argument("--tag", default="", help="whose version must come out")
     one.set_defaults(step=_build)
     one = steps.add_parser("same")
     one.add_argument("one", type=Path)

@@ -45,6 +45,8 @@ class Settings(BaseModel):
     env: dict[str, str] = {}
     secrets: dict[str, str] = {}
     vars: dict[str, str] = {}
+    stand_ins: str = ""
+    """A folder ``owner/name`` of each action besides those that the sandbox has a stand-in for."""
     bot_token: str = ""
     """What GITHUB_TOKEN is. Without it each run gets a token of github-actions[bot] that starts no workflows."""
 
@@ -326,7 +328,9 @@ class Actions:
             environment={**self._github_environment(event, run), **settings.env},
             secrets={**settings.secrets, "GITHUB_TOKEN": token},
             variables=settings.vars,
-            actions=_stand_ins([sources, *(there for _, there in hosted.values())], folder / "missing")
+            actions=_stand_ins(
+                [sources, *(there for _, there in hosted.values())], folder / "missing", more=settings.stand_ins
+            )
             | {action: at for action, (at, _) in hosted.items()},
             tracking_id=execution.tracking_id,
         )
@@ -525,7 +529,7 @@ def _used(sources: Mapping[str, bytes]) -> set[str]:
     return {used for content in sources.values() for used in uses_in(content.decode(errors="replace"))}
 
 
-def _stand_ins(sources: Iterable[Mapping[str, bytes]], missing: Path) -> dict[str, Path]:
+def _stand_ins(sources: Iterable[Mapping[str, bytes]], missing: Path, *, more: str) -> dict[str, Path]:
     """A local folder for every action that the workflows name; for unknown ones, an action that says so and fails."""
     used = sorted({action for some in sources for action in _used(some)})
     folders: dict[str, Path] = {}
@@ -533,8 +537,10 @@ def _stand_ins(sources: Iterable[Mapping[str, bytes]], missing: Path) -> dict[st
         name, _, ref = action.partition("@")
         owner_and_name, _, inside = name.partition("/")[2].partition("/")
         repository = f"{name.partition('/')[0]}/{owner_and_name}@{ref}"
-        stand_in = STAND_INS / owner_and_name
-        if name.startswith("actions/") and stand_in.is_dir() and not inside:
+        ours = [STAND_INS / owner_and_name] if name.startswith("actions/") else []
+        others = [Path(more) / name] if more else []
+        stand_in = next((folder for folder in (*ours, *others) if folder.is_dir()), None)
+        if stand_in is not None and not inside:
             folders[repository] = stand_in
             continue
         folder = missing / repository.replace("/", "-")

@@ -1,0 +1,223 @@
+"""``release.yml`` through act: the file as it is, with real builds, a real SBOM, and a real upload to an index here.
+
+act cannot run an action that is a program of GitHub's or needs a container engine. Each has a stand-in in
+tests/releases/stand_ins, which notes what the workflow asks and fails where the real one would: building and pushing
+an image, Sigstore's signatures, GitHub's store of artifacts. tests/kubernetes/test_container.py runs the steps of the
+images' build file, and tests/releases compares the wheel in them with the released one. ``gh`` notes its arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import certifi
+import pytest
+
+from bot.sandbox.actions.actions import Settings
+from bot.sandbox.actions.records import Run
+from tests.releases.build import SUMS, sums
+from tests.releases.changelog import PAGE, PROJECT, entries
+from tests.releases.conftest import lay_out
+from tests.releases.index import Index
+from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server, clone_of
+from tests.workflows.inventory import WORKFLOWS
+from tests.workflows.person import wait_for
+
+WORKFLOW = "release.yml"
+STAND_INS = PROJECT / "tests/releases/stand_ins"
+VERSION = next(entries((PROJECT / PAGE).read_text())).version
+GH = """#!/bin/bash
+printf "%s\\n" "$@" > "$RELEASE_DESK/gh"
+while [ $# != 0 ]; do
+  [ "$1" != --notes-file ] || cp "$2" "$RELEASE_DESK/notes.md"
+  shift
+done
+"""
+
+
+class Desk:
+    """The forge with the project as it is here, an index, and a folder with what the stand-ins noted."""
+
+    def __init__(self, folder: Path, index: Index) -> None:
+        self.folder, self.index = folder / "desk", index
+        self.folder.mkdir()
+        programs = folder / "programs"
+        programs.mkdir()
+        (programs / "gh").write_text(GH)
+        (programs / "gh").chmod(0o755)
+        # The registry's authorities besides, since steps install packages.
+        known = Path(os.environ.get("SSL_CERT_FILE", certifi.where())).read_text()
+        (folder / "authorities.pem").write_text(f"{known}\n{index.authority}")
+        passed = {name: value for name, value in os.environ.items() if name.startswith(("UV_", "PIP_"))}
+        home = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+        settings = Settings(
+            path=(str(programs), str(Path(sys.executable).parent)),
+            env={
+                "UV_CACHE_DIR": f"{home}/uv",
+                **passed,
+                "SSL_CERT_FILE": str(folder / "authorities.pem"),
+                "RELEASE_DESK": str(self.folder),
+                "UV_PUBLISH_URL": f"{index.url}/legacy/",
+                "ACTIONS_ID_TOKEN_REQUEST_URL": f"{index.url}/identity?of=this-run",
+                "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "for-this-run",
+            },
+            stand_ins=str(STAND_INS),
+            bot_token="bot-token",
+        )
+        self.server = Server(folder / "forge", settings)
+        self.server.start()
+        self.clone = self._pushed(folder / "clone")
+
+    def _pushed(self, folder: Path) -> Clone:
+        clone = clone_of(self.server, folder)
+        clone.git("checkout", "--quiet", "-B", "main")
+        lay_out(folder)
+        for other in (folder / ".github/workflows").glob("*.yml"):
+            if other.name != WORKFLOW:
+                other.unlink()
+        clone.commit("The project", {})
+        clone.git("push", "--quiet", "origin", "main")
+        return clone
+
+    def release_commit(self) -> None:
+        """Commit what a person does before a tag; docs/how-to/release.md has it."""
+        page, project = (self.clone.folder / name for name in (PAGE, "pyproject.toml"))
+        page.write_text(page.read_text().replace(f"## {VERSION} – unreleased", f"## {VERSION} – 2026-12-05"))
+        urls = f'[project.urls]\nRepository = "{self.server.page}"\n\n[project.scripts]\n'
+        project.write_text(project.read_text().replace("[project.scripts]\n", urls))
+        self.clone.commit(f"Release {VERSION}", {})
+        self.clone.git("push", "--quiet", "origin", "main")
+
+    def tag(self, name: str) -> Run:
+        """Push a tag, and return the run that it starts, once it has ended."""
+        self.clone.git("tag", name)
+        return self.ran(lambda: self.clone.git("push", "--quiet", "origin", name))
+
+    def ran(self, start: object) -> Run:
+        runs = self.server.forge.actions.runs
+        known = {run.id for run in runs.all()}
+        assert callable(start)
+        start()
+        return wait_for(
+            lambda: next((run for run in runs.all() if run.id not in known and run.status == "completed"), None),
+            "the run",
+            seconds=300,
+        )
+
+    def logs(self, run: Run) -> str:
+        return "\n".join(f"{job.name}: {self.server.forge.actions.runs.log(run, job)}" for job in run.jobs)
+
+    def noted(self, name: str) -> list[str]:
+        """Return the lines that the stand-ins wrote, sorted, as jobs run at the same time."""
+        file = self.folder / name
+        return sorted(file.read_text().splitlines()) if file.is_file() else []
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with Index() as index:
+        desk = Desk(tmp_path, index)
+        yield desk
+        desk.server.stop()
+
+
+@pytest.fixture
+def forge_folder(desk: Desk) -> Path:
+    return desk.server.folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.runs("release.yml push")
+def test_a_tag_becomes_a_release(desk: Desk, forge_folder: Path) -> None:
+    desk.release_commit()
+    run = desk.tag(f"v{VERSION}")
+    assert run.conclusion == "success", desk.logs(run)
+    assert {job.conclusion for job in run.jobs} == {"success"}
+
+    built = desk.folder / "artifacts/dist"
+    files = sums(built)
+    assert list(files) == [
+        f"promobot-{VERSION}-py3-none-any.whl",
+        f"promobot-{VERSION}.tar.gz",
+        f"promobot_sandbox-{VERSION}-py3-none-any.whl",
+        f"promobot_sandbox-{VERSION}.tar.gz",
+    ]
+    assert (built / SUMS).read_text() == "".join(f"{digest}  {name}\n" for name, digest in files.items())
+
+    assert sorted(desk.index.uploads) == sorted(files), "and nothing else, by the identity of the run"
+    assert "POST /_/oidc/mint-token" in desk.index.said
+
+    images = [line.split() for line in desk.noted("images")]
+    assert [(target, told, pushed) for target, told, _, pushed, _, _ in images] == [
+        ("bot", f"VERSION={VERSION}", "push=true"),
+        ("gateway", f"VERSION={VERSION}", "push=true"),
+    ]
+    digests = {name: digest for _, _, name, _, _, digest in images}
+    assert set(digests) == {f"ghcr.io/{REPOSITORY}:{VERSION}", f"ghcr.io/{REPOSITORY}-gateway:{VERSION}"}
+    head = desk.clone.git("rev-parse", "HEAD")
+    for target in ("bot", "gateway"):
+        assert f"org.opencontainers.image.revision={head}" in desk.noted(f"labels-{target}")
+
+    signed = desk.noted("attested")
+    assert [line for line in signed if not line.startswith(("sbom", "publish"))] == sorted(
+        [f"provenance {digest}  {name} pushed=false" for name, digest in files.items()]
+        + [
+            f"provenance {digest.removeprefix('sha256:')}  {name.rpartition(':')[0]} pushed=true"
+            for name, digest in digests.items()
+        ]
+    )
+    assert len([line for line in signed if line.startswith("sbom")]) == len(images)
+    assert {line.removeprefix("publish ") for line in signed if line.startswith("publish")} == set(files)
+
+    asked = (desk.folder / "gh").read_text().splitlines()
+    assert asked[:3] == ["release", "create", f"v{VERSION}"]
+    assert {"--verify-tag", SUMS, "./provenance.sigstore.json"} <= set(asked) and "--prerelease" not in asked
+    assert {name.removeprefix("./") for name in asked if name.endswith((".whl", ".gz"))} == set(files)
+    assert {name for name in asked if name.endswith(".cdx.json")} == {
+        f"./{name}.cdx.json" for name in ("promobot", "promobot-gateway", "promobot-sandbox")
+    }
+    notes = (desk.folder / "notes.md").read_text()
+    assert "- **" in notes and f"{desk.server.page}/blob/{head}/{PAGE}" in notes
+    for name, digest in digests.items():
+        assert f"- `{name}@{digest}`\n" in notes
+    assert not re.search(r"\]\((?!https?://)", notes), "no link leads nowhere"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_tag_that_is_not_ready_releases_nothing(desk: Desk) -> None:
+    run = desk.tag(f"v{VERSION}")
+    assert run.conclusion == "failure"
+    said = desk.logs(run)
+    assert f"{PAGE}: {VERSION} is unreleased there" in said
+    assert "pyproject.toml: [project.urls] must say where it is from" in said
+    assert [job.name for job in run.jobs if job.conclusion == "success"] == []
+    assert desk.index.said == [] and list(desk.folder.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.runs("release.yml workflow_dispatch")
+def test_a_rehearsal_builds_everything_and_lets_nothing_out(desk: Desk, forge_folder: Path) -> None:
+    with desk.server.api("owner") as api:
+        run = desk.ran(
+            lambda: api.post(f"/actions/workflows/{WORKFLOW}/dispatches", json={"ref": "main"}).raise_for_status()
+        )
+    assert run.conclusion == "success", desk.logs(run)
+    assert {job.name: job.conclusion for job in run.jobs if job.conclusion != "success"} == dict.fromkeys(
+        ("Sign", "Publish", "Release"), "skipped"
+    )
+    assert {path.name for path in (desk.folder / "artifacts").iterdir()} == {"dist", "about"}
+    assert {line.split()[3] for line in desk.noted("images")} == {"push=false"}
+    assert desk.index.said == []
+    assert {path.name for path in desk.folder.iterdir()} == {"artifacts", "images", "labels-bot", "labels-gateway"}
+
+
+def test_the_publisher_is_the_uv_of_the_lock() -> None:
+    (asked,) = re.findall(r'version: "([\d.]+)" # as requirements-uv.lock', (WORKFLOWS / WORKFLOW).read_text())
+    assert re.findall(r"^uv==(\S+)", (PROJECT / "requirements-uv.lock").read_text(), re.MULTILINE) == [asked]
