@@ -74,8 +74,16 @@ Quarantined = Mapping[str, QuarantineEvent]
 
 def quarantined_by(events: Iterable[QuarantineEvent]) -> dict[str, QuarantineEvent]:
     """Return what is in quarantine after these events, in any order; of each digest the newest one decides."""
-    newest = {event.digest: event for event in sorted(events, key=lambda event: event.at)}
-    return {digest: event for digest, event in newest.items() if not event.lifted}
+    return {digest: event for digest, event in _newest(events).items() if not event.lifted}
+
+
+def lifted_by(events: Iterable[QuarantineEvent]) -> dict[str, QuarantineEvent]:
+    """Return what people allowed again, and nothing blamed since; by digest, the event that lifted it."""
+    return {digest: event for digest, event in _newest(events).items() if event.lifted}
+
+
+def _newest(events: Iterable[QuarantineEvent]) -> dict[str, QuarantineEvent]:
+    return {event.digest: event for event in sorted(events, key=lambda event: event.at)}
 
 
 def beginning_with(text: str, quarantined: Quarantined) -> list[QuarantineEvent]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal, Protocol, TypeVar
@@ -478,7 +478,12 @@ class Ledger:
 
     def quarantined(self) -> dict[str, QuarantineEvent]:
         """Return what is in quarantine here now, by digest."""
-        return quarantined_by(self._read_all(f"quarantine/{self.environment}", QuarantineEvent).values())
+        return quarantined_by(self.quarantine_events({}).values())
+
+    def quarantine_events(self, known: Mapping[str, QuarantineEvent]) -> dict[str, QuarantineEvent]:
+        """Return these events and those that were written since, by the name of each; reads the others only."""
+        found = self._read_all(f"quarantine/{self.environment}", QuarantineEvent, but=known)
+        return {**known, **{_id_of(key): event for key, event in found.items()}}
 
     def put_in_quarantine(self, release: Release, *, reason: str, by: str, deployment: str = "") -> None:
         """Keep a digest from being proposed or deployed here; does nothing where it is in quarantine already.

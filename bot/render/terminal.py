@@ -597,7 +597,8 @@ def quarantine(found: Quarantine) -> str:
     if found.lifted is not None:
         lines.append(
             f"{found.lifted.model} {found.lifted.version} may be proposed to {found.environment} again. If main asks "
-            f"for it already: promobot deploy --env {found.environment}, which closes the revert that the bot opened"
+            "for it already, promobot watch deploys it, and closes the revert that the bot opened; without a watch: "
+            f"promobot deploy --env {found.environment}"
         )
     if found.undone is not None:
         lines += _undone(found.undone, found.environment)

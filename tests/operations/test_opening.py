@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,11 +14,20 @@ from bot import environment_files
 from bot.domain.desired import Change, Desired, Entry
 from bot.domain.hold import Held, Hold
 from bot.domain.policy import Decided
+from bot.domain.quarantine import QuarantineEvent
 from bot.domain.record import DeploymentRecord, Outcome
 from bot.errors import Unavailable
 from bot.operations.deploy import Deployed
 from bot.operations.holding import MainAsks
-from bot.operations.opening import AGAIN, CLOCKS_APART, PAUSES, Openings, at_opening, deploy_what_waited
+from bot.operations.opening import (
+    AGAIN,
+    CLOCKS_APART,
+    LIFTED_FOR,
+    PAUSES,
+    Openings,
+    at_opening,
+    deploy_what_waited,
+)
 from bot.platform import Platform
 from bot.sandbox.platform import BOT
 from tests.operations.test_github_away import _stopped
@@ -167,8 +176,12 @@ class Asking:
     changes: list[Change] = field(default_factory=lambda: [CHANGE])
     held: list[Held] = field(default_factory=list)
     outcomes: Sequence[Outcome | Unavailable] = ()
+    events: dict[str, QuarantineEvent] = field(default_factory=dict)
     looks: int = 0
     deployments: int = 0
+
+    def quarantine(self, known: Mapping[str, QuarantineEvent]) -> Mapping[str, QuarantineEvent]:
+        return {**known, **self.events}
 
     def asked(self) -> MainAsks:
         self.looks += 1
@@ -263,3 +276,93 @@ def test_looks_of_a_job_that_knows_nothing_of_the_one_before_give_up_by_the_reco
     before = failed.model_copy(update={"finished_at": END - timedelta(seconds=1)})
     assert at_opening(SETTINGS, Openings(), [before], world, END + timedelta(hours=9)), "it was before the opening"
     assert world.deployments == 9
+
+
+# --- a person lifts a quarantine -----------------------------------------------------------------------------------
+
+ALWAYS_OPEN = environment_files.parse(GOOD, file="dev.yaml", environment="dev")
+
+
+def events(*, lifted: datetime | None = END, digest: str = CHANGE.judged_digest) -> dict[str, QuarantineEvent]:
+    """Return what put a digest into quarantine, and what took it out an hour later."""
+    put = QuarantineEvent(
+        environment="dev",
+        model="churn",
+        version=2,
+        digest=digest,
+        lifted=False,
+        reason="it failed",
+        by="promobot deploy",
+        at=(lifted or END) - timedelta(hours=1),
+        section="models",
+    )
+    return {"1": put} | ({"2": put.lifted_by("alex", reason="the proxy", at=lifted)} if lifted else {})
+
+
+def after_lift(world: Asking, until: timedelta, memory: Openings | None = None) -> list[Decided]:
+    """Look every five seconds from the lift on, where no window and no freeze is set."""
+    memory, found, at = memory or Openings(), list[Decided](), END
+    while at < END + until:
+        found += at_opening(ALWAYS_OPEN, memory, (), world, at)
+        at += LOOK
+    return found
+
+
+def test_what_a_person_lifts_from_quarantine_goes_out_once_where_main_asks_for_it() -> None:
+    world = Asking(outcomes=["succeeded"], events=events())
+    (done,) = after_lift(world, timedelta(hours=10))
+    assert (done.state, done.said, world.deployments) == ("done", "version 2 went out, which had to wait", 1)
+    assert world.looks <= CLOCKS_APART / AGAIN + 2
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param({}, id="nothing was in quarantine"),
+        pytest.param(events(lifted=None), id="it is in quarantine"),
+        pytest.param(events(digest=f"sha256:{9:064x}"), id="another digest was lifted"),
+        pytest.param(events(lifted=END - LIFTED_FOR - timedelta(seconds=1)), id="long ago"),
+        pytest.param(
+            events() | {"3": events(lifted=None)["1"].model_copy(update={"at": END + timedelta(microseconds=1)})},
+            id="it failed again",
+        ),
+    ],
+)
+def test_what_waits_for_something_else_is_a_persons_to_deploy(found: dict[str, QuarantineEvent]) -> None:
+    world = Asking(outcomes=["succeeded"], events=found)
+    assert after_lift(world, timedelta(minutes=10)) == [] and world.deployments == 0
+
+
+def test_a_lift_waits_for_the_end_of_a_freeze() -> None:
+    lifted = END - timedelta(minutes=30)
+    world, memory = Asking(outcomes=["succeeded"], events=events(lifted=lifted)), Openings()
+    assert at_opening(SETTINGS, memory, (), world, lifted + LOOK) == () and world.looks == 0
+    (done,) = at_opening(SETTINGS, memory, (), world, END)
+    assert (done.state, world.deployments) == ("done", 1)
+
+
+def test_a_second_lift_begins_anew_and_old_events_are_read_once() -> None:
+    world, memory = Asking(outcomes=["failed"], events=events()), Openings()
+    for step in range(60):
+        at_opening(ALWAYS_OPEN, memory, (), world, END + step * PAUSES[-1])
+    tried, world.events = world.deployments, {"3": events(lifted=END + timedelta(days=3))["2"]}
+    assert memory.events.keys() == {"1", "2"}
+    at_opening(ALWAYS_OPEN, memory, (), world, END + timedelta(days=3))
+    assert (tried, world.deployments) == (len(PAUSES) + 1, len(PAUSES) + 2)
+
+
+@pytest.mark.slow
+def test_watch_deploys_what_a_person_lifted(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    better = world.register(model, "better")
+    world.merged(better)
+    with Platform(environment_files.load(world.root, "dev"), world.endpoints.variables(login=BOT)) as platform:
+        change = Change("dev", "models", model, None, better.entry)
+        assert change.release is not None
+        platform.ledger.put_in_quarantine(change.release, reason="it answered wrong", by="alex")
+    assert world.deploy().code == 1 and watched(world)["policies"] == [] and world.version(model) == 1
+    assert world.bot("quarantine", "lift", better.entry.digest, "--env", "dev", "--reason", "the proxy").code == 0
+    (found,) = watched(world)["policies"]
+    assert (found["model"], found["kind"], found["state"]) == (model, "deploy", "done")
+    assert world.version(model) == 2 and watched(world)["policies"] == [] and len(world.records(model)) == 2

@@ -278,6 +278,8 @@ class Life:
                 self._in(lambda: self._ask(anew, "person"), hours=self.chance.uniform(1, 30))
         for number in set(self.world.github.pulls) - known:
             self._by[number] = by
+        if isinstance(request, Promote):
+            self._note_who_promoted(request.model)
 
     def _notice(self) -> None:
         """See what is new on GitHub: who opened it, what it proposes, and have its checks run."""
@@ -390,9 +392,12 @@ class Life:
 
     def _promote_by_hand(self) -> None:
         model = self.chance.choice(MODELS)
-        served = self.world.serves("dev", model)
         self._ask(Promote(environment="prod", by=Actor("alex", github="alex"), model=model), "person")
+
+    def _note_who_promoted(self, model: str) -> None:
+        """Note that a person asked for what is proposed to prod: also where a policy had proposed the same."""
         self._notice()
+        served = self.world.serves("dev", model)
         if served is None:
             return
         for number, pull in self.world.github.pulls.items():

@@ -37,6 +37,11 @@ BROKEN = {
         none,
         "waits to be deployed for ever",
     ),
+    "a lifted quarantine starts nothing": (
+        "bot.operations.opening.lifted_by",
+        lambda _: {},
+        "waits to be deployed for ever",
+    ),
 }
 """Decisions that are broken, and the words of the rule that each breaks."""
 
