@@ -26,7 +26,7 @@ class Text(NamedTuple):
 
 def docs() -> Iterator[Text]:
     """Yield each page; code is left out, and so is what a program wrote (the proof, the reference)."""
-    pages = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+    pages = [*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").rglob("*.md"))]
     for page in pages:
         name = str(page.relative_to(PROJECT))
         if not name.startswith("docs/proof/") and name not in WRITTEN_FROM_DOCSTRINGS:

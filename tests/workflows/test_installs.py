@@ -16,12 +16,19 @@ LOCK, UV_LOCK = "requirements.lock", "requirements-uv.lock"
 AIRFLOW_LOCK = "/tmp/airflow.lock"
 """Where manifests/airflow/Containerfile puts the sandbox's."""
 README = "README.md"
+CONTRIBUTING = "CONTRIBUTING.md"
+BY_PEOPLE = (README, CONTRIBUTING, ".ci/run")
+"""Where one line sets up a clone."""
 
 
 def texts() -> dict[str, str]:
     """Return every text whose commands somebody or something runs, by path, and what `init` writes."""
     folders = [PROJECT / name for name in (".github", ".ci", "manifests", "docs")]
-    paths = [PROJECT / README, *(path for folder in folders for path in folder.rglob("*") if path.is_file())]
+    paths = [
+        PROJECT / README,
+        PROJECT / CONTRIBUTING,
+        *(path for folder in folders for path in folder.rglob("*") if path.is_file()),
+    ]
     kinds = ("", ".env", ".md", ".py", ".sh", ".yaml", ".yml")
     found = {str(path.relative_to(PROJECT)): code(path) for path in paths if path.suffix in kinds}
     written = files(repository="acme/promotions", promobot="acme/promobot", ref="0" * 40, owners="@acme/mlops")
@@ -81,15 +88,15 @@ def wrong(path: str, words: list[str], text: str) -> str:
     if {"--no-deps", "--build-constraint", "--editable"} <= given and "." in given:
         return ""  # this project itself, built by what the lock has
     if "--editable" in given:
-        # The README's two commands, one line each: uv takes no --require-hashes with them.
-        allowed = path in (README, ".ci/run") and words.count(LOCK) == 2
+        # uv takes no --require-hashes with them.
+        allowed = path in BY_PEOPLE and words.count(LOCK) == 2
         return "" if allowed and {"--constraint", "--build-constraint"} <= given else "uv compares with no lock"
     if "--require-hashes" not in given:
         return "what has no hash is installed"
     if not given & {LOCK, UV_LOCK, AIRFLOW_LOCK}:
         return "no lock says which"
     # The source of a package would be built by what has no hash. uv itself has a wheel for each platform we name.
-    return "" if "--only-binary" in given or (path in (README, ".ci/run") and UV_LOCK in given) else "it may be built"
+    return "" if "--only-binary" in given or (path in BY_PEOPLE and UV_LOCK in given) else "it may be built"
 
 
 def test_no_line_installs_what_has_no_hash() -> None:
@@ -104,6 +111,7 @@ def test_no_line_installs_what_has_no_hash() -> None:
         ".ci/run",
         "manifests/container/Containerfile",
         README,
+        CONTRIBUTING,
     }
 
 
