@@ -22,8 +22,8 @@ def revalidate(path: Path) -> None:
     """Make the NFS client revalidate ``path`` and the folders above it, so that it sees other machines' changes.
 
     An NFS client trusts its cache about a name for up to a minute, also when the cache says that the name does not
-    exist. Opening a folder makes the client ask the server (close-to-open); ``docs/nfs.md`` has the measurements. On
-    other file systems it does nothing. It skips folders that it may not read. Raises OSError for anything else.
+    exist. Opening a folder makes the client ask the server (close-to-open); ``docs/how-to/nfs.md`` has measurements.
+    On other file systems it does nothing. It skips folders that it may not read. Raises OSError for anything else.
     """
     for folder in reversed(path.parents):
         try:

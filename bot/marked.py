@@ -13,7 +13,7 @@ from bot.domain.marker import MARKER_FILE, Marker
 from bot.errors import Rejected, Unavailable
 from bot.folders import make_folder, open_to_readers, revalidate, sync_folder
 
-BEGIN = "`promobot doctor --init` marks a store that is new, once; docs/operations.md says when."
+BEGIN = "`promobot doctor --init` marks a store that is new, once; docs/how-to/operations.md says when."
 
 
 class MarkedFolder:

@@ -112,7 +112,7 @@ NO_TLS, NOT_TRUSTED, NOT_ITS_NAME, TRUSTED = (
 ADVICE = {
     NO_TLS: "It speaks no TLS at this address: name the port that does, or its address with http://.",
     NOT_TRUSTED: "Its certificate is of an authority that is not trusted here: add that to this machine's store, or "
-    "name its file in SSL_CERT_FILE. docs/networks.md has both.",
+    "name its file in SSL_CERT_FILE. docs/how-to/networks.md has both.",
     NOT_ITS_NAME: "Its certificate is for other names: use one of them as its address, or have it issued for this "
     "one.",
 }
@@ -274,5 +274,5 @@ def _unreadable(name: str, path: Path, problem: str) -> Refused:
     return Refused(
         f"cannot read the certificate authorities: {named}: {problem}",
         state="Nothing was asked.",
-        next_step=f"Correct or unset {name}; docs/networks.md says what it is for." if name else "",
+        next_step=f"Correct or unset {name}; docs/how-to/networks.md says what it is for." if name else "",
     )

@@ -1,6 +1,6 @@
 """The public surface, read from the source: what ``__all__`` of the public modules names, and how it is called.
 
-``python -m tests.surface`` writes docs/reference.md. Reading the source, not the running modules, also shows what is
+``python -m tests.surface`` writes docs/reference/api.md. Reading the source, not running modules, also shows what is
 imported late, and what needs Airflow.
 """
 
@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-PAGE = PROJECT / "docs/reference.md"
+PAGE = PROJECT / "docs/reference/api.md"
 PUBLIC = ("bot.gateway", "bot.gateway.protocol", "bot.training", "bot.airflow", "bot.errors", "bot.exit_codes")
 
 INTRODUCTION = """\

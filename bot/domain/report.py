@@ -1,4 +1,4 @@
-"""What came of releases in a time, from deployment records alone. ``docs/report.md`` defines each number.
+"""What came of releases in a time, from deployment records alone. ``docs/how-to/report.md`` defines each number.
 
 A *delivery* is one change on its way to users: of a model or of a bundle, with all steps of its rollout. Numbers are
 counted over deliveries, and each says of how many of them it is known.

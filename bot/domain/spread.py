@@ -1,7 +1,7 @@
 """How sure a measured difference is, at any confidence, from the four figures that evidence keeps of it.
 
-The check computes a verdict with this, and a deployment that judges again computes the same. docs/statistics.md names
-the methods and their sources.
+The check computes a verdict with this, and a deployment that judges again computes the same.
+docs/explanation/statistics.md names the methods and their sources.
 """
 
 from __future__ import annotations

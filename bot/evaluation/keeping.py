@@ -116,7 +116,7 @@ def _check_room(place: Path, needed: int) -> None:
             f"the evaluation set needs {needed / 2**20:,.0f} MiB in {place}, and {free / 2**20:,.0f} MiB are free",
             state="Nothing was measured.",
             next_step="Make room there, name another folder in XDG_CACHE_HOME, or split the set: "
-            "docs/evaluation-sets.md.",
+            "docs/how-to/evaluation-sets.md.",
         )
 
 

@@ -31,7 +31,7 @@ PAIRED = "paired t"
 LINEAR = "linearised, paired t"
 DELONG = "DeLong"
 JACKKNIFE = "jackknife over blocks of rows"
-"""How a metric's error is computed; docs/statistics.md explains each."""
+"""How a metric's error is computed; docs/explanation/statistics.md explains each."""
 _SHOWN = 40
 
 

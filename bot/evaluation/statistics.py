@@ -1,6 +1,7 @@
 """The difference between two versions on the same rows, and the verdict that these rows allow.
 
-Pure: arrays in, values out. docs/statistics.md names the methods and their sources, and has what simulations show.
+Pure: arrays in, values out. docs/explanation/statistics.md names the methods and their sources, and has what
+simulations show.
 
 Every metric here is an average, or nearly one: its error is a sum of one small influence a row. The squares of the
 influences give the standard error, their cubes how far Student's t is off (Hall 1992), and their fourth powers how

@@ -7,7 +7,7 @@
     gateway.target("churn")                     # the version that answers now, or None
 
 ``python -m bot.gateway`` runs the same router as an application of its own; ``--help`` lists its options. The names
-in ``__all__`` here and in `bot.gateway.protocol` are public; docs/reference.md lists them.
+in ``__all__`` here and in `bot.gateway.protocol` are public; docs/reference/api.md lists them.
 """
 
 from bot import extras

@@ -99,7 +99,9 @@ async def read_body(
     if said is not None and len(body) != said:
         lost = f"{len(body)} of {said} bytes of the body arrived"
         if any(name == b"upgrade" for name, _ in headers):
-            lost += "; the server of this application drops bodies of requests with Upgrade, see docs/gateway.md"
+            lost += (
+                "; the server of this application drops bodies of requests with Upgrade, see docs/how-to/gateway.md"
+            )
         raise Refusal(400, lost, close=True)
     return body
 

@@ -117,7 +117,7 @@ def _read(path: Path, root: Path, model: str, named: str) -> Case:
         raise InvalidInput(
             f"{named!r:.200} is neither a file nor a case of {model}: {error.strerror}",
             key="--case",
-            next_step=did_you_mean(named, names) or "docs/cases.md says how to write one.",
+            next_step=did_you_mean(named, names) or "docs/how-to/cases.md says how to write one.",
         ) from error
     name = path.stem if CASE_NAME.fullmatch(path.stem) else "case"
     return parse(text, file=named, model=model, name=name)

@@ -429,7 +429,8 @@ def _gateway(platform: Platform, of: GatewayEndpoint, named: GatewayEndpoint) ->
         answers = gateway.workers()
         if why := unknown_workers(answers):
             raise Refused(
-                why, next_step="Until then nothing new is deployed here. See “Several workers” in docs/gateway.md."
+                why,
+                next_step="Until then nothing new is deployed here. See “Several workers” in docs/how-to/gateway.md.",
             )
         if _divides(platform.settings) and gateway.told().traffic is None:
             raise Refused(
@@ -514,7 +515,8 @@ def _requires(types: Collection[str]) -> str:
     if "workflows" in types:
         return "; a ruleset requires workflows by their file"
     if "required_status_checks" in types:
-        return "; a ruleset requires checks by their name, which a workflow on a branch can imitate (docs/github.md)"
+        why = "a ruleset requires checks by their name, which a workflow on a branch can imitate"
+        return f"; {why} (docs/how-to/github.md)"
     return ""
 
 

@@ -124,7 +124,7 @@ def rules_of(platform: Platform, model: str) -> EvaluationRules:
             f"names no evaluation set for {model}",
             file=f"manifests/environments/{platform.environment}.yaml",
             key="evaluation",
-            next_step="docs/evaluation-sets.md says how to write one, and how to name it.",
+            next_step="docs/how-to/evaluation-sets.md says how to write one, and how to name it.",
         )
     return rules
 

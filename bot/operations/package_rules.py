@@ -132,6 +132,7 @@ def refuse_what_is_not_allowed(settings: Environment, contents: PackageContents,
             system="package rules",
             state=state,
             next_step=(
-                "Change what is named and register the model again; docs/training.md says what a package may contain."
+                "Change what is named and register the model again; "
+                "docs/how-to/training.md says what a package may contain."
             ),
         )

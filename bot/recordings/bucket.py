@@ -13,7 +13,7 @@ from bot.retry import retry_call
 _ADVICE = {
     "NoSuchBucket": "Create the bucket, or correct its name.",
     "AccessDenied": "Allow s3:PutObject, s3:GetObject and s3:DeleteObject on its objects, and s3:ListBucket on the "
-    "bucket: docs/gateway.md has the policy.",
+    "bucket: docs/how-to/gateway.md has the policy.",
 }
 _NO_KEY = "Give the process an identity, or the variables of AWS: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
 _AT_ONCE = 1000

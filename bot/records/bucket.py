@@ -40,7 +40,7 @@ _NOT_THERE = ("NoSuchKey", "404", "NotFound")
 _ADVICE = {
     "NoSuchBucket": "Create the bucket, or correct records.s3.bucket.",
     "AccessDenied": "Allow s3:PutObject and s3:GetObject on its objects, s3:ListBucket on the bucket, and with "
-    "object_lock s3:PutObjectRetention: docs/storage.md has the policy.",
+    "object_lock s3:PutObjectRetention: docs/how-to/storage.md has the policy.",
     "InvalidAccessKeyId": "Set the variables that records.s3 names to a key of this store.",
     "SignatureDoesNotMatch": "Set the variables that records.s3 names to a key of this store.",
     "ExpiredToken": "The credentials were temporary and have run out: get new ones, and run the same command again.",

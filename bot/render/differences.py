@@ -102,6 +102,6 @@ def open_it_anew() -> str:
 
 
 def table() -> str:
-    """Return the kinds as the table of docs/operations.md."""
+    """Return the kinds as the table of docs/how-to/operations.md."""
     rows = [f"| `{kind}` | {what} | {step} |" for kind, (what, step) in KINDS.items()]
     return "\n".join(["| kind | what differs | what to type |", "|---|---|---|", *rows])

@@ -266,9 +266,9 @@ _README = """\
 5. `promobot doctor --init`, once, where the share and the record store are mounted: it marks them as new.
 6. `promobot propose churn 1 --env FIRST` opens the first pull request.
 
-The bot is PROMOBOT at REF; its `docs/github.md` says the rest. \
-`docs/cases.md`: answers that every later version must \
-give, in `cases/<model>/`. `docs/behaviour.md`: versions measured on your rows, by `evaluation` in an \
+The bot is PROMOBOT at REF; its `docs/how-to/github.md` says the rest. \
+`docs/how-to/cases.md`: answers that every later version must \
+give, in `cases/<model>/`. `docs/explanation/behaviour.md`: versions measured on your rows, by `evaluation` in an \
 environment file.
 """
 

@@ -144,7 +144,7 @@ class _Copy:
                 f"{file.path} {problem}",
                 system=self._system,
                 state="The staged files are dropped; nothing was published.",
-                next_step="docs/training.md says what a package may contain.",
+                next_step="docs/how-to/training.md says what a package may contain.",
             )
 
     def _is_right(self) -> bool:

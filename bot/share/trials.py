@@ -13,7 +13,7 @@ from bot.share.readers import readers_of
 from bot.share.trial import Unfit, forget_abandoned, published, readable, try_models, try_state
 from bot.share.volume import STATE_FOLDERS, Part
 
-_MOUNT_STEP = "docs/nfs.md says how to mount it."
+_MOUNT_STEP = "docs/how-to/nfs.md says how to mount it."
 _TRIAL_STEP = "Give the bot's user this right on the share: a deployment does the same."
 
 

@@ -33,7 +33,7 @@ _PYTHON = (
     "that: conda create --name pyfunc python=3.11 pip; conda run --name pyfunc pip install -r requirements.txt; "
     "conda-pack --name pyfunc --output environment.tar.gz; promobot adopt {version} --python-environment "
     "environment.tar.gz. If Triton's own Python has all of it: --python-environment triton. A model inside that has "
-    "a flavor of its own needs none of this, logged by itself: docs/frameworks/pyfunc.md."
+    "a flavor of its own needs none of this, logged by itself: docs/how-to/frameworks/pyfunc.md."
 )
 
 
@@ -92,7 +92,7 @@ def what_is_missing(flavors: Sequence[str]) -> tuple[str, str]:
     lines = lines or f"with what its framework has for that, and {_EXPORT}"
     step = f"Export it to ONNX in its training job: {lines}."
     if PYFUNC in flavors:
-        step += " Or serve it as Python code: --python-environment, as docs/frameworks/pyfunc.md has it."
+        step += " Or serve it as Python code: --python-environment, as docs/how-to/frameworks/pyfunc.md has it."
     return f"{' and '.join(others)}, which nothing here converts", step
 
 

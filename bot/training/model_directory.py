@@ -47,7 +47,7 @@ BACKENDS = {
 """Backend and platform by the name of the model's file, in the order in which Triton looks."""
 _VERSION = re.compile(r"[1-9][0-9]*")
 _REQUEST_SECONDS = 60.0
-_RULES = "docs/training.md says what a package may contain."
+_RULES = "docs/how-to/training.md says what a package may contain."
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ MAX_BYTES = 16 * 2**30
 _READ_BYTES = 1 << 20
 _NOT_KEPT_BY_MLFLOW = frozenset("#%")
 """Characters of a file's name that MLflow 3.17 takes for parts of an address when it stores the file."""
-_RULES = "docs/training.md says what a package may contain."
+_RULES = "docs/how-to/training.md says what a package may contain."
 
 
 def build_package(

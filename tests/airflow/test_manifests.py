@@ -25,7 +25,7 @@ from tests.kubernetes.test_container import HADOLINT, stages
 
 PROJECT = Path(__file__).parents[2]
 DAG = MANIFESTS / "dags/promobot_train.py"
-PAGE = (PROJECT / "docs/airflow.md").read_text()
+PAGE = (PROJECT / "docs/how-to/airflow.md").read_text()
 LOGGING = "AIRFLOW__LOGGING__"
 
 

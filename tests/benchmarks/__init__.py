@@ -7,6 +7,7 @@
 
 A benchmark is a module here with a ``BENCHMARK`` (``measuring.Benchmark``), which yields ``measuring.Figure`` after
 ``Figure``: our seconds, round by round, and those of a peer or a floor in the same rounds. The figure's value is the
-median of the rounds' ratios: a machine that is slow for a minute is slow for both. It stands in `docs/performance.md`
-with its goal. A test of the default run tries each with ``--quick``; no test looks at a time.
+median of the rounds' ratios: a machine that is slow for a minute is slow for both. It stands in
+`docs/explanation/performance.md` with its goal. A test of the default run tries each with ``--quick``; no test
+looks at a time.
 """

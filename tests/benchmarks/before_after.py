@@ -1,6 +1,6 @@
-"""The rebuild in figures: two trees measured in turns in one run, and written into ``docs/performance.md``.
+"""The rebuild in figures: two trees measured in turns in one run, and written into the page of performance.
 
-    python -m tests.benchmarks.before_after --json docs/performance/rebuild.json --page docs/performance.md
+    python -m tests.benchmarks.before_after --json docs/explanation/performance/rebuild.json
 
 Both trees are unpacked from Git, each with an environment of its own, installed as the README says. Every round runs
 each benchmark once in either tree, by that tree's own code, and the other tree begins each time. What ``status``

@@ -3,7 +3,7 @@
 Forge, Slack and gateways are the sandbox's and the bot's own; Triton is the stand-in of ``tests/stand_ins``, whose
 loads take a fixed time, side by side, as the real one's were seen to be; MLflow is a stand-in that answers the three
 questions that a deployment asks, for ten thousand versions registered in the real one would take a quarter of an
-hour. What its answers take in a real MLflow is measured apart: docs/scale.md.
+hour. What its answers take in a real MLflow is measured apart: docs/explanation/scale.md.
 """
 
 from __future__ import annotations

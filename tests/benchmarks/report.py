@@ -1,12 +1,12 @@
 """What was measured, as a page: figures of runs become rows and plots.
 
     python -m tests.benchmarks --only gateway,rollback --json run.json
-    python -m tests.benchmarks.report run.json docs/performance/
+    python -m tests.benchmarks.report run.json docs/explanation/performance/
 
-writes ``docs/performance/figures.json`` (of each benchmark the newest run, whole, with its commit), the plots beside
-it, and the part of ``docs/performance.md`` between its two markers. Any subset of the benchmarks may be in a run, and
-any number of runs may be given; without one, page and plots are written again. What ran with ``--quick`` or is not
-committed is refused: it says nothing, or nobody can look at what was measured.
+writes ``docs/explanation/performance/figures.json`` (of each benchmark the newest run, whole, with its commit), the
+plots beside it, and the part of ``docs/explanation/performance.md`` between its two markers. Any subset of the
+benchmarks may be in a run, and any number of runs may be given; without one, page and plots are written again. What
+ran with ``--quick`` or is not committed is refused: it says nothing, or nobody can look at what was measured.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write all three; return 0."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.report", description=__doc__)
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="what --json of tests.benchmarks wrote")
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="docs/performance")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="docs/explanation/performance")
     parser.add_argument("--dirty", action="store_true", help="take also what is not committed")
     options = parser.parse_args(argv)
     kept = options.folder / "figures.json"

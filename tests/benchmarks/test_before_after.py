@@ -14,7 +14,7 @@ from tests.benchmarks.measuring import benchmarks
 from tests.benchmarks.publish import HASHING, READING
 
 ROOT = Path(__file__).parents[2]
-PAGE, FIGURES = ROOT / "docs/performance.md", ROOT / "docs/performance/rebuild.json"
+PAGE, FIGURES = ROOT / "docs/explanation/performance.md", ROOT / "docs/explanation/performance/rebuild.json"
 
 
 def test_the_page_says_what_its_figures_say() -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.benchmarks import report
 
 ROOT = Path(__file__).parents[2]
-PAGE, FOLDER = ROOT / "docs/performance.md", ROOT / "docs/performance"
+PAGE, FOLDER = ROOT / "docs/explanation/performance.md", ROOT / "docs/explanation/performance"
 
 
 def figure(benchmark: str, value: float, *, peer: float | None = None) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def test_the_page_says_what_its_figures_say() -> None:
     known = json.loads((FOLDER / "figures.json").read_text())
     page = PAGE.read_text()
     assert page == report.with_block(page, report.block(known)), (
-        "write it again: python -m tests.benchmarks.report docs/performance/"
+        "write it again: python -m tests.benchmarks.report docs/explanation/performance/"
     )
     assert {path.name for path in FOLDER.glob("*.svg")} == set(report.plots(known))
 

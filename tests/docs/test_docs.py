@@ -113,8 +113,10 @@ def test_each_decision_has_one_row_in_order() -> None:
 
 
 def test_each_line_about_security_names_tests_that_exist() -> None:
-    rows = re.findall(r"^\| (?!they try)([^|]*) \|.*\|$", (ROOT / "docs/security.md").read_text(), re.MULTILINE)
-    lines = re.findall(r"^\| (?!they try).*$", (ROOT / "docs/security.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| (?!they try)([^|]*) \|.*\|$", (ROOT / "docs/explanation/security.md").read_text(), re.MULTILINE
+    )
+    lines = re.findall(r"^\| (?!they try).*$", (ROOT / "docs/explanation/security.md").read_text(), re.MULTILINE)
     assert sorted({row for row in rows if rows.count(row) > 1}) == []
     wrong = []
     for line in lines:
@@ -193,7 +195,7 @@ def test_the_readme_shows_a_pull_request_as_the_bot_writes_it() -> None:
 def test_the_readme_tells_of_every_verb_and_exit_code() -> None:
     table = re.findall(r"^\| `promobot (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert set(table) == verbs()
-    for page in ("README.md", "docs/operations.md"):
+    for page in ("README.md", "docs/how-to/operations.md"):
         text = (ROOT / page).read_text()
         assert [code for code in ExitCode if f"**{code}**" not in text and f"| {code} |" not in text] == []
 
@@ -267,7 +269,7 @@ def test_an_application_that_mounts_the_gateway_runs(
 
 
 def test_an_application_that_mounts_the_slack_app_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (code,) = (code for page, _, code in EXAMPLES if name(page) == "docs/slack.md")
+    (code,) = (code for page, _, code in EXAMPLES if name(page) == "docs/how-to/slack.md")
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     RecordStore(tmp_path / "records").begin()
     for manifest in (tmp_path / "manifests/environments").iterdir():
@@ -276,7 +278,7 @@ def test_an_application_that_mounts_the_slack_app_runs(monkeypatch: pytest.Monke
     for variable in ("SLACK_BOT_TOKEN", "SLACK_SIGNING_SECRET"):
         monkeypatch.setenv(variable, "for-an-example")
     scope: dict[str, object] = {}
-    exec(compile(code.replace("/srv/promotions", str(tmp_path)), "docs/slack.md", "exec"), scope)  # noqa: S102
+    exec(compile(code.replace("/srv/promotions", str(tmp_path)), "docs/how-to/slack.md", "exec"), scope)  # noqa: S102
     app = scope["app"]
     assert isinstance(app, FastAPI)
     with running_application(app) as url:
@@ -284,10 +286,10 @@ def test_an_application_that_mounts_the_slack_app_runs(monkeypatch: pytest.Monke
 
 
 def test_every_page_with_a_gateway_example_was_run() -> None:
-    assert {name(page) for page, _, _ in MOUNTED} == {"README.md", "docs/gateway.md"}
+    assert {name(page) for page, _, _ in MOUNTED} == {"README.md", "docs/how-to/gateway.md"}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/training.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/training.md"])
 def test_the_training_example_builds_a_package(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code = next(code for where, _, code in EXAMPLES if name(where) == page and "build_package(" in code)
@@ -301,14 +303,14 @@ def test_the_training_example_builds_a_package(page: str, tmp_path: Path, monkey
 
 @pytest.mark.parametrize(
     "code",
-    [code for page, _, code in EXAMPLES if name(page) == "docs/evaluation-sets.md" and "written.rows" in code],
+    [code for page, _, code in EXAMPLES if name(page) == "docs/how-to/evaluation-sets.md" and "written.rows" in code],
 )
 def test_every_example_of_an_evaluation_set_writes_one(
     code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
-    exec(compile(code, "docs/evaluation-sets.md", "exec"), scope)  # noqa: S102 - our own pages
+    exec(compile(code, "docs/how-to/evaluation-sets.md", "exec"), scope)  # noqa: S102 - our own pages
     written = scope["written"]
     assert isinstance(written, WrittenSet)
     assert open_set(written.directory, written.digest).rows == written.rows
@@ -342,4 +344,4 @@ def test_every_example_of_a_framework_builds_a_package(
 
 
 def test_operations_tells_of_every_kind_of_difference() -> None:
-    assert differences.table() in (ROOT / "docs/operations.md").read_text()
+    assert differences.table() in (ROOT / "docs/how-to/operations.md").read_text()

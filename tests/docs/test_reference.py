@@ -1,4 +1,4 @@
-"""docs/reference.md is what the source says of the public surface."""
+"""docs/reference/api.md is what the source says of the public surface."""
 
 from __future__ import annotations
 

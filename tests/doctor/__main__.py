@@ -1,7 +1,7 @@
 """``python -m tests.doctor``: try every row of the table in a sandbox of its own, and say what held.
 
-``--only NAME`` tries one row, again for more. ``--write`` writes docs/will-it-work.md from the table. Some rows
-mount folders or give them to another user, which root may do, and one needs bindfs.
+``--only NAME`` tries one row, again for more. ``--write`` writes docs/reference/will-it-work.md from the table. Some
+rows mount folders or give them to another user, which root may do, and one needs bindfs.
 """
 
 from __future__ import annotations

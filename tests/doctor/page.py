@@ -1,4 +1,4 @@
-"""docs/will-it-work.md: its tables are the rows that are tried, and the worlds of the sandbox."""
+"""docs/reference/will-it-work.md: its tables are the rows that are tried, and the worlds of the sandbox."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from bot.sandbox.worlds import WORLDS
 from tests.doctor.rows import NOTHING, ROWS
 
-PAGE = Path(__file__).parents[2] / "docs" / "will-it-work.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/will-it-work.md"
 
 
 def page(text: str) -> str:

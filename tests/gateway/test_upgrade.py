@@ -149,7 +149,7 @@ def test_uvicorns_own_protocol_loses_the_body_and_the_router_says_so(
     with running_application(mounted(settings)) as url:
         heard = answer_of(url, head(*H2C) + BODY)
         assert (heard.status, heard.headers["connection"]) == (400, "close")
-        assert "drops bodies of requests with Upgrade, see docs/gateway.md" in heard.error
+        assert "drops bodies of requests with Upgrade, see docs/how-to/gateway.md" in heard.error
     assert triton.infers == []
 
 

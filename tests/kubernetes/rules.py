@@ -34,9 +34,9 @@ from tests.kubernetes.cluster import (
 VERSION = "1.32"
 ENVIRONMENTS = {name: environment_files.load(PROJECT, name) for name in environment_files.environments(PROJECT)}
 MOUNT_OPTIONS: list[str] = yaml.safe_load(
-    (PROJECT / "docs/nfs.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    (PROJECT / "docs/how-to/nfs.md").read_text().partition("```yaml\n")[2].partition("```")[0]
 )["mountOptions"]
-DOCUMENT = PROJECT / "docs" / "kubernetes.md"
+DOCUMENT = PROJECT / "docs/how-to/kubernetes.md"
 # Runners write their own configuration into their home.
 CHECKS, DEPLOY = "mlops/runner-checks", "mlops/runner-deploy"
 WRITABLE_ROOT = {CHECKS, DEPLOY}
@@ -258,7 +258,7 @@ def share(cluster: Cluster) -> Iterator[str]:
         yield "the overlays name different shares"
     for volume in (*volumes, *cluster.of("StorageClass")):
         if volume["mountOptions"] != MOUNT_OPTIONS:
-            yield f"mount options {volume['mountOptions']}, docs/nfs.md says {MOUNT_OPTIONS}"
+            yield f"mount options {volume['mountOptions']}, docs/how-to/nfs.md says {MOUNT_OPTIONS}"
     for each in cluster.of("StorageClass"):
         if "${" in each["parameters"].get("subDir", "${") or each["reclaimPolicy"] != "Retain":
             yield f"{name_of(each)} gives each claim a directory of its own, or deletes it"
@@ -465,7 +465,7 @@ def secrets(cluster: Cluster) -> Iterator[str]:
                     if f"-n {pods.namespace} create secret generic {secret} " in line
                 ]
                 if len(made) != 1 or not re.search(rf"--from-(?:literal|file)={key}=", made[0]):
-                    yield f"docs/kubernetes.md does not make {key} of {secret} in {pods.namespace}"
+                    yield f"docs/how-to/kubernetes.md does not make {key} of {secret} in {pods.namespace}"
 
 
 def _variables(value: object, path: str = "") -> Iterator[tuple[str, str]]:

@@ -527,7 +527,7 @@ def lines() -> list[str]:
 def test_the_page_applies_every_overlay_and_names_what_is_there() -> None:
     applied = [line.split()[-1] for line in lines() if line.startswith("kubectl apply -k ")]
     assert applied == [f"manifests/kubernetes/overlays/{name}" for name in ("mlops", "dev", "prod")]
-    assert set(OVERLAYS) == {*(Path(path).name for path in applied), "airflow"}, "docs/airflow.md has that one"
+    assert set(OVERLAYS) == {*(Path(path).name for path in applied), "airflow"}, "docs/how-to/airflow.md has that one"
     values = [line.rpartition("--values ")[2] for line in lines() if "--values" in line]
     assert values == [f"manifests/kubernetes/runner-values-{kind}.yaml" for kind in RUNNERS]
     assert all((PROJECT / path).is_file() for path in values)

@@ -40,7 +40,7 @@ def places() -> list[Place]:
         image = runner_values(kind)["template"]["spec"]["containers"][0]["image"]
         found.append(Place(f"manifests/kubernetes/runner-values-{kind}.yaml", image))
     found += [Place("manifests/container/Containerfile", stage.base) for stage in STAGES.values()]
-    page = "docs/kubernetes.md"
+    page = "docs/how-to/kubernetes.md"
     charts = re.findall(r"oci://(\S+) --version (\S+)", (PROJECT / page).read_text())
     return found + [Place(page, f"{chart}:{version}") for chart, version in charts]
 

@@ -1,6 +1,6 @@
 """A registry of fifty models, as MLflow's autologging leaves them, becomes one pull request that deploys.
 
-The page docs/fifty-models.md has the commands; this runs them as they stand there.
+The page docs/how-to/fifty-models.md has the commands; this runs them as they stand there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.docs.test_docs import fenced
 from tests.models.frameworks import NUMBERS, TABLE, TWO, encoded
 from tests.operations.world import HTTP, World
 
-PAGE = Path(__file__).parents[2] / "docs/fifty-models.md"
+PAGE = Path(__file__).parents[2] / "docs/how-to/fifty-models.md"
 MODELS = 50
 FREE_NAMES = {"credit-score": "Credit Score v2", "risk": "prod.risk.Model-A"}
 """Names that cannot be served, by what the page's mlflow_names calls them."""

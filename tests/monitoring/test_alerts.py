@@ -245,6 +245,6 @@ def test_every_alert_is_tried_and_says_what_to_do() -> None:
 
 
 def test_the_page_has_each_alert_with_its_severity() -> None:
-    page = (ALERTS.parents[2] / "docs/metrics.md").read_text()
+    page = (ALERTS.parents[2] / "docs/reference/metrics.md").read_text()
     rows = re.findall(r"^\| `(Promobot\w+)` \|[^|]*\| (\w+) \|", page, re.MULTILINE)
     assert rows == [(rule["alert"], rule["labels"]["severity"]) for rule in rules()]

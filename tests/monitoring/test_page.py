@@ -1,4 +1,4 @@
-"""``docs/metrics.md`` has each metric, with its labels, and no other."""
+"""``docs/reference/metrics.md`` has each metric, with its labels, and no other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bot.gateway.metrics import Scrape
 from bot.gateway.totals import Totals
 from bot.metrics import ServiceMetrics
 
-PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/metrics.md"
 
 
 def collected() -> list[Metric]:

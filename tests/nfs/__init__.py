@@ -1,1 +1,1 @@
-"""The share on a real NFS: ``python -m tests.nfs``. ``docs/nfs.md`` says what was reached and what follows."""
+"""The share on a real NFS: ``python -m tests.nfs``. ``docs/how-to/nfs.md`` says what was reached and what follows."""

@@ -128,7 +128,7 @@ def page(proof: ShareProof) -> str:
     ]
     parts = (
         "# The share on NFS, seen",
-        f"A run on {proof.made_at:%Y-%m-%d at %H:%M} UTC of some of what [nfs](../nfs.md) tells of: the bot's "
+        f"A run on {proof.made_at:%Y-%m-%d at %H:%M} UTC of some of what [nfs](../how-to/nfs.md) tells of: the bot's "
         "own code on two machines that mount the share from a third. Everything here is in "
         "[nfs.json](nfs.json).",
         fenced(proof.command, "sh"),

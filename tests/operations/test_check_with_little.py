@@ -72,8 +72,10 @@ def records_folders(records: Path) -> Iterator[Path]:
 
 
 def may_create(key: str) -> bool:
-    """Whether the policy in docs/storage.md lets the runners for checks create this record of dev."""
-    blocks = re.findall(r"^```json\n(.*?)^```$", (PROJECT / "docs/storage.md").read_text(), re.MULTILINE | re.DOTALL)
+    """Whether the policy in docs/how-to/storage.md lets the runners for checks create this record of dev."""
+    blocks = re.findall(
+        r"^```json\n(.*?)^```$", (PROJECT / "docs/how-to/storage.md").read_text(), re.MULTILINE | re.DOTALL
+    )
     (policy,) = (json.loads(block) for block in blocks if "CreateWhatChecksFound" in block)
     resources = [
         resource
@@ -140,7 +142,7 @@ def test_all_checks_pass_and_write_what_they_may(world: World, tmp_path: Path, s
     assert codes == {"ready": 0, "triton": 0, "smoke": 0, "verdict": 0}, world.sticky(number)
     written = files(records) - before
     assert {path.split("/")[0] for path in written} == set(WRITTEN)
-    assert all(may_create(path) for path in written), "docs/storage.md"
+    assert all(may_create(path) for path in written), "docs/how-to/storage.md"
     evidence = world.ledger().evidence(new.entry.in_slot(Slot.of("dev", model, "models")))
     assert evidence is not None and evidence.passed
     (smoke,) = [result for result in evidence.checks if result.check == "smoke"]

@@ -301,7 +301,7 @@ def test_who_may_not_is_told_what_to_do_and_no_secret(
         store.put("a/1.json", "mine")
 
     assert "AccessDenied" in said({"bucket": "another"}, put)
-    assert "docs/storage.md has the policy" in said({"bucket": "another"}, lambda store: store.keys("a"))
+    assert "docs/how-to/storage.md has the policy" in said({"bucket": "another"}, lambda store: store.keys("a"))
     monkeypatch.setenv("RECORDS_KEY", "0" * 40)
     assert "SignatureDoesNotMatch" in said({}, put)
     assert "Set the variables that records.s3 names" in said({}, lambda store: store.get("a/1.json"))

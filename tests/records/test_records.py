@@ -20,7 +20,7 @@ def store(tmp_path: Path) -> RecordStore:
 
 
 def test_a_folder_is_opened_before_what_lies_in_it_is_looked_at(tmp_path: Path) -> None:
-    """An NFS client believes for up to a minute that what it once asked for is not there (docs/nfs.md)."""
+    """An NFS client believes for up to a minute that what it once asked for is not there (docs/how-to/nfs.md)."""
     store = RecordStore(tmp_path / "records")
     store.begin()
     readings = (lambda: store.get("quarantine/dev/one.json"), lambda: store.keys("quarantine/dev"))

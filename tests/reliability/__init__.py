@@ -5,7 +5,7 @@
     python -m tests.reliability --sample                         the short one that the default tests run
 
 It prints a table and ends with ``N passed, N failed``; the exit code is 1 where one failed. What was reached stands
-in ``docs/reliability.md``.
+in ``docs/explanation/reliability.md``.
 
 To add a part, put a module beside this one that has a ``PART``; nothing else needs to know of it::
 

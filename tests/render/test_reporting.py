@@ -12,7 +12,7 @@ from bot.render import reporting
 from bot.render.deliveries import lasting
 from tests.domain.lives import BEGAN, Life
 
-PAGE = Path(__file__).parents[2] / "docs/report.md"
+PAGE = Path(__file__).parents[2] / "docs/how-to/report.md"
 STORY = (
     ("release", "churn", 3, 26, 1, 0),
     ("release", "fraud", 2, 3, 1, 90),

@@ -103,7 +103,7 @@ def until(look: Callable[[], Any]) -> Any:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_from_the_wheels_alone_a_model_is_proposed_and_deployed(wheels: dict[str, Path], tmp_path: Path) -> None:
-    """In a new environment, with nothing of a clone in sight; as docs/sandbox.md has it."""
+    """In a new environment, with nothing of a clone in sight; as docs/how-to/sandbox.md has it."""
     uv, venv, home = Path(sys.executable).with_name("uv"), tmp_path / "venv", tmp_path / "sandbox"
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, venv], check=True)
     install = [uv, "pip", "install", "--quiet", "--python", venv / "bin/python", "--constraint"]

@@ -628,7 +628,7 @@ READINGS: dict[str, Callable[[Unfenced], object]] = {
 @pytest.mark.parametrize("what", READINGS)
 @pytest.mark.parametrize("there", [True, False])
 def test_a_folder_is_opened_before_what_lies_in_it_is_looked_at(tmp_path: Path, what: str, there: bool) -> None:
-    """An NFS client believes for up to a minute what it knew of a name, unless the folder is opened (docs/nfs.md)."""
+    """A client of NFS believes what it knew of a name, unless the folder is opened (docs/how-to/nfs.md)."""
     share = share_at(tmp_path / "share")
     if there:
         share.trials.check()

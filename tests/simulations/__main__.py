@@ -1,8 +1,9 @@
 """``python -m tests.simulations``: try what is said of differences on versions whose true difference is known.
 
 ``--part differences`` tries the verdicts before the switch and ``--part bakes`` those after it; each takes some
-minutes on one core. ``--write`` keeps the figures and writes the tables of docs/statistics.md, ``--runs`` tries less
-often, ``--only`` only what is named so. The exit code is 1 where a level is missed by more than chance explains.
+minutes on one core. ``--write`` keeps figures and writes the tables of docs/explanation/statistics.md, ``--runs``
+tries less often, ``--only`` only what is named so. The exit code is 1 where a level is missed by more than chance
+explains.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/statistics.md: its tables are what was simulated, kept as numbers in docs/statistics/."""
+"""docs/explanation/statistics.md: its tables are what was simulated, kept as numbers in the folder beside it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.simulations.populations import POPULATIONS
 
-FOLDER = Path(__file__).resolve().parents[2] / "docs"
+FOLDER = Path(__file__).resolve().parents[2] / "docs/explanation"
 PAGE = FOLDER / "statistics.md"
 FIGURES = {
     part: FOLDER / "statistics" / f"{name}.json"

@@ -1,8 +1,8 @@
 """Shadows that are looked at after each copy: how often one is called promotable that is not, and how soon one is.
 
 ``python -m tests.simulations.shadows`` tries it, and takes a minute; ``--write`` keeps the figures and writes the
-tables of docs/statistics.md. What `bot.domain.earned` says of one look is computed here for arrays of looks; a test
-compares the two. The exit code is 1 where the level is missed by more than chance explains.
+tables of docs/explanation/statistics.md. What `bot.domain.earned` says of a look is computed here for arrays of
+looks; a test compares the two. The exit code is 1 where the level is missed by more than chance explains.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bot.domain.gate import ShadowRule
 
 Array = NDArray[Any]
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/statistics.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/explanation/statistics.md"
 FIGURES = PAGE.parent / "statistics/shadows.json"
 RULE = ShadowRule(max_flips=0.01, min_copies=1000, max_error_rate=0.01)
 LEVEL = 1 - RULE.confidence

@@ -1,7 +1,7 @@
 """``python -m tests.situations``: bring a small world into every situation, and hold each first line to the table.
 
 ``--only NAME`` tries one row, again for more. ``--show`` prints what is said instead of judging it. ``--write``
-writes the table into docs/operations.md. ``--pictures DIR`` keeps a picture of each situation.
+writes the table into docs/how-to/operations.md. ``--pictures DIR`` keeps a picture of each situation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", metavar="NAME", choices=names, help="a row; again for more")
     parser.add_argument("--show", action="store_true", help="print what is said, and judge nothing")
     parser.add_argument("--json", action="store_true", help="one row as JSON on each line")
-    parser.add_argument("--write", action="store_true", help="write the table of docs/operations.md")
+    parser.add_argument("--write", action="store_true", help="write the table of docs/how-to/operations.md")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="keep pictures there, and judge nothing")
     given = parser.parse_args()
     if given.write:

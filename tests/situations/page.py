@@ -1,4 +1,4 @@
-"""docs/operations.md: its table of situations is made of the rows that are tried."""
+"""docs/how-to/operations.md: its table of situations is made of the rows that are tried."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.situations.rows import ROWS, SERVED, Row
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs/how-to/operations.md"
 HEARD_FIRST = ("command", "job summary", "revert", "Slack, promotion", "drift")
 """Where people hear of a situation, the surest first; what they read before it came about tells nothing of it."""
 HEAD = "| situation | users get | you read first | `promobot status` says | then |"

@@ -1,4 +1,4 @@
-"""Through which proxy each system is asked: the table of docs/networks.md, row by row."""
+"""Through which proxy each system is asked: the table of docs/how-to/networks.md, row by row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.stand_ins.server import StandIn
 from tests.stores import registry_of
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "grpc_proxy", "no_grpc_proxy")
-PAGE = Path(__file__).parents[2] / "docs/networks.md"
+PAGE = Path(__file__).parents[2] / "docs/how-to/networks.md"
 
 
 @pytest.fixture

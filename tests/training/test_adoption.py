@@ -148,7 +148,7 @@ def test_what_is_missing_is_said_with_the_lines_that_add_it(mlflow: Any, name: s
     bare, code = adopt(name, 1, dry_run=True), adopt(name, 2, dry_run=True)
     assert (bare.verdict, code.verdict) == ("needs samples", "needs an environment")
     assert "input_example=" in bare.next_step and "--samples FILE" in bare.next_step
-    assert "Python code" in code.why and "docs/frameworks/pyfunc.md" in code.next_step
+    assert "Python code" in code.why and "docs/how-to/frameworks/pyfunc.md" in code.next_step
     assert f"promobot adopt {name} 2 --python-environment environment.tar.gz" in code.next_step
     with pytest.raises(NotAdopted):
         package_from_mlflow(name, 1, tmp_path / "p")

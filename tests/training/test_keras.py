@@ -1,4 +1,4 @@
-"""Models of Keras become packages. TensorFlow is large: docs/testing.md has how to run these."""
+"""Models of Keras become packages. TensorFlow is large: docs/contributing/testing.md has how to run these."""
 
 from __future__ import annotations
 

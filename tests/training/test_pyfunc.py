@@ -1,4 +1,4 @@
-"""A pyfunc becomes a package for Triton's Python backend, as docs/frameworks/pyfunc.md says."""
+"""A pyfunc becomes a package for Triton's Python backend, as docs/how-to/frameworks/pyfunc.md says."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.models.pyfuncs import PYFUNCS, logged, packed_environment, write
 from tests.servers import RunningTriton as Triton
 from tests.training.test_serving import VERSION, ask
 
-PAGE = ROOT / "docs/frameworks/pyfunc.md"
+PAGE = ROOT / "docs/how-to/frameworks/pyfunc.md"
 
 
 @pytest.fixture

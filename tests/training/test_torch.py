@@ -1,4 +1,4 @@
-"""Modules of PyTorch become packages. PyTorch is large: docs/testing.md has how to run these."""
+"""Modules of PyTorch become packages. PyTorch is large: docs/contributing/testing.md has how to run these."""
 
 from __future__ import annotations
 

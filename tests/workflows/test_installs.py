@@ -75,7 +75,7 @@ def wrong(path: str, words: list[str], text: str) -> str:
     if "apt-get" in given:
         # apt compares each package with the index that Debian signs.
         return "" if path == "manifests/container/Containerfile" and "--allow-unauthenticated" not in given else "apt"
-    if path == "docs/frameworks/pyfunc.md" and words[:2] == ["conda", "run"]:
+    if path == "docs/how-to/frameworks/pyfunc.md" and words[:2] == ["conda", "run"]:
         return ""  # a model's own environment: what comes of it is a file whose sha256 the settings must name
     if given & {"--no-require-hashes", "--no-verify-hashes", "--trusted-host", "--allow-insecure-host"}:
         return "hashes are passed over"

@@ -204,7 +204,7 @@ def test_whatever_a_branch_may_not_read_is_a_secret_of_a_github_environment() ->
 
 
 def test_the_page_names_every_secret_and_who_can_read_it() -> None:
-    page = (PROJECT / "docs/github.md").read_text()
+    page = (PROJECT / "docs/how-to/github.md").read_text()
     rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.+) \|$", page, re.MULTILINE))
     used = set(re.findall(r"secrets\.(\w+)", "".join(p.read_text() for p in WORKFLOWS.glob("*.yml"))))
     assert set(rows) == used | {"GITHUB_TOKEN"}

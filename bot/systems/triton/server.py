@@ -73,7 +73,7 @@ _CHANNEL = (
 )
 _OF_TLS = (
     "Is it up, does its gRPC endpoint speak TLS, is the authority of its certificate trusted here (SSL_CERT_FILE), "
-    "and does it want a certificate of the bot's (grpc_client_certificate)? docs/networks.md says how."
+    "and does it want a certificate of the bot's (grpc_client_certificate)? docs/how-to/networks.md says how."
 )
 _TLS_STEPS = {
     trust.NOT_TRUSTED: trust.ADVICE[trust.NOT_TRUSTED],

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _HELP = (
     "Give a model of scikit-learn, XGBoost, LightGBM, CatBoost, PyTorch or Keras, or export it to ONNX and give the "
-    "path of that; docs/training.md has how."
+    "path of that; docs/how-to/training.md has how."
 )
 
 
@@ -58,13 +58,13 @@ def convert(model: object, inputs: Any) -> Converted:
 
 
 _HELP_OF = {
-    "sklearn": "docs/frameworks/scikit-learn.md has what to do about a step without a converter; or export the model "
-    "to ONNX, and give the path of that.",
-    "torch": "docs/frameworks/pytorch.md has how to export it yourself; give the path of the file then.",
+    "sklearn": "docs/how-to/frameworks/scikit-learn.md has what to do about a step without a converter; or export "
+    "the model to ONNX, and give the path of that.",
+    "torch": "docs/how-to/frameworks/pytorch.md has how to export it yourself; give the path of the file then.",
 }
 _HELP_OF_CODE = (
     "Python code has no graph to convert. Log it to MLflow and adopt the version: `promobot adopt MODEL VERSION "
-    "--python-environment FILE`, or package_from_mlflow; docs/frameworks/pyfunc.md has how."
+    "--python-environment FILE`, or package_from_mlflow; docs/how-to/frameworks/pyfunc.md has how."
 )
 _FAMILIES = ("xgboost", "lightgbm", "catboost", "torch", "keras", "sklearn")
 

@@ -75,7 +75,7 @@ def _check_answers(estimator: Any) -> None:
             "does not write as tensors",
             key="model",
             next_step="Package each of its estimators_ as a model of its own; a bundle releases them together "
-            "(docs/bundles.md).",
+            "(docs/how-to/bundles.md).",
         )
     if isinstance(last, TransformedTargetRegressor):
         raise NotConverted(
@@ -83,7 +83,7 @@ def _check_answers(estimator: Any) -> None:
             "does not know",
             key="model",
             next_step="Package its regressor_, and apply inverse_func in the client; or train on the transformed "
-            "target, and say so to the clients. docs/frameworks/pyfunc.md serves it as Python code.",
+            "target, and say so to the clients. docs/how-to/frameworks/pyfunc.md serves it as Python code.",
         )
 
 
