@@ -144,6 +144,7 @@ T_AUTO_MERGE = "tests/systems/test_auto_merge.py"
 ALONE = f"{T_POLICY}::test_each_reason_alone_keeps_it_from_merging"
 
 CHECKS, T_ISOLATION = ".github/workflows/checks.yml", "tests/workflows/test_isolation.py"
+T_RELEASE = "tests/workflows/test_release.py::test_nothing_goes_out_before_two_builds_agree_and_without_a_tag"
 T_MANIFESTS = "tests/kubernetes/test_manifests.py"
 FORKS = f"{T_ISOLATION}::test_a_forks_verdict_is_red_and_nothing_of_it_needs_a_runner_of_ours"
 
@@ -1479,6 +1480,46 @@ MUTATIONS = (
         "--require-hashes --only-binary :all: --requirement requirements-uv.lock",
         "uv",
         ("tests/workflows/test_installs.py",),
+    ),
+    Mutation(
+        "releases",
+        "two runners build the same before anything goes out",
+        ".github/workflows/release.yml",
+        "    name: Sign\n    needs: [build, again]\n",
+        "    name: Sign\n    needs: build\n",
+        (T_RELEASE,),
+    ),
+    Mutation(
+        "releases",
+        "a rehearsal pushes no image",
+        ".github/workflows/release.yml",
+        "          push: ${{ github.ref_type == 'tag' }}\n",
+        "          push: true\n",
+        (T_RELEASE,),
+    ),
+    Mutation(
+        "releases",
+        "another byte is another release",
+        "tests/releases/build.py",
+        "if one.get(name) != other.get(name)",
+        "if name not in one",
+        ("tests/releases/test_build.py::test_another_byte_is_seen",),
+    ),
+    Mutation(
+        "releases",
+        "only what is on main is released",
+        "tests/releases/check.py",
+        '    if not _is_ancestor(project, "HEAD", main):\n',
+        "    if False:\n",
+        ("tests/releases/test_check.py",),
+    ),
+    Mutation(
+        "releases",
+        "a half of a release is none",
+        "tests/releases/build.py",
+        "!= sorted(2 * [*DISTRIBUTIONS]) or len(versions) != 1",
+        "== []",
+        ("tests/releases/test_build.py::test_half_of_a_release_is_none",),
     ),
     Mutation(
         "isolation",

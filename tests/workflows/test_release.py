@@ -8,14 +8,18 @@ images' build file, and tests/releases compares the wheel in them with the relea
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import certifi
 import pytest
+import yaml
+from packaging.utils import canonicalize_name
 
 from bot.sandbox.actions.actions import Settings
 from bot.sandbox.actions.records import Run
@@ -23,6 +27,7 @@ from tests.releases.build import SUMS, sums
 from tests.releases.changelog import PAGE, PROJECT, entries
 from tests.releases.conftest import lay_out
 from tests.releases.index import Index
+from tests.releases.sbom import INSTALLATIONS
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server, clone_of
 from tests.workflows.inventory import WORKFLOWS
 from tests.workflows.person import wait_for
@@ -117,6 +122,13 @@ class Desk:
         return sorted(file.read_text().splitlines()) if file.is_file() else []
 
 
+def consists_of(file: Path) -> dict[str, str]:
+    """Return the parts that a list in CycloneDX names, with their versions."""
+    content = json.loads(file.read_text())
+    assert (content["bomFormat"], content["metadata"]["component"]["version"]) == ("CycloneDX", VERSION)
+    return {part["name"].lower(): part["version"] for part in content["components"]}
+
+
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     with Index() as index:
@@ -181,6 +193,14 @@ def test_a_tag_becomes_a_release(desk: Desk, forge_folder: Path) -> None:
     assert {name for name in asked if name.endswith(".cdx.json")} == {
         f"./{name}.cdx.json" for name in ("promobot", "promobot-gateway", "promobot-sandbox")
     }
+    described = {name: consists_of(desk.folder / f"artifacts/about/{name}.cdx.json") for name in INSTALLATIONS}
+    locked = set(re.findall(r"^([\w.-]+)==(\S+)", (PROJECT / "requirements.lock").read_text(), re.MULTILINE))
+    for parts in described.values():
+        of_others = {(canonicalize_name(part), has) for part, has in parts.items() if not part.startswith("promobot")}
+        assert of_others - locked == set() and "pydantic" in parts
+    assert "fastapi" in described["promobot-gateway"] and "gitpython" not in described["promobot-gateway"]
+    assert described["promobot-sandbox"]["promobot-sandbox"] == VERSION
+
     notes = (desk.folder / "notes.md").read_text()
     assert "- **" in notes and f"{desk.server.page}/blob/{head}/{PAGE}" in notes
     for name, digest in digests.items():
@@ -216,6 +236,46 @@ def test_a_rehearsal_builds_everything_and_lets_nothing_out(desk: Desk, forge_fo
     assert {line.split()[3] for line in desk.noted("images")} == {"push=false"}
     assert desk.index.said == []
     assert {path.name for path in desk.folder.iterdir()} == {"artifacts", "images", "labels-bot", "labels-gateway"}
+
+
+def jobs() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load((WORKFLOWS / WORKFLOW).read_text())["jobs"]
+    return found
+
+
+def before(job: str) -> set[str]:
+    """Return every job that must have succeeded before this one starts."""
+    needs = jobs()[job].get("needs", [])
+    named = [needs] if isinstance(needs, str) else needs
+    return {*named, *(earlier for one in named for earlier in before(one))}
+
+
+def test_nothing_goes_out_before_two_builds_agree_and_without_a_tag() -> None:
+    out = [name for name, job in jobs().items() if "write" in job["permissions"].values()]
+    assert out == ["images", "sign", "publish", "release"]
+    assert [name for name in out if not {"build", "again"} <= before(name)] == []
+    of_a_tag = "${{ github.ref_type == 'tag' }}"
+    for name in out:
+        steps = [
+            step
+            for step in jobs()[name]["steps"]
+            if not step.get("uses", "").startswith(("actions/checkout", "docker/set"))
+        ]
+        whole = [jobs()[one].get("if") for one in (name, *before(name))]
+        builds = [step for step in steps if step.get("uses", "").startswith("docker/build-push-action")]
+        assert [step["with"]["push"] for step in builds] == [of_a_tag] * len(builds)
+        assert (
+            of_a_tag in whole or [step for step in steps if step not in builds and step.get("if") != of_a_tag] == []
+        )
+
+
+def test_no_job_has_a_token_that_could_leak() -> None:
+    text = (WORKFLOWS / WORKFLOW).read_text()
+    assert "secrets." not in text
+    assert [name for name, job in jobs().items() if "id-token" in job["permissions"] and "environment" in job] == [
+        "publish"
+    ]
+    assert "contents" not in jobs()["publish"]["permissions"], "it runs nothing of the repository"
 
 
 def test_the_publisher_is_the_uv_of_the_lock() -> None:
