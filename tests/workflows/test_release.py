@@ -89,7 +89,7 @@ class Desk:
         return clone
 
     def release_commit(self) -> None:
-        """Commit what a person does before a tag; docs/how-to/release.md has it."""
+        """Commit what a person does before a tag; docs/contributing/release.md has it."""
         page, project = (self.clone.folder / name for name in (PAGE, "pyproject.toml"))
         page.write_text(page.read_text().replace(f"## {VERSION} – unreleased", f"## {VERSION} – 2026-12-05"))
         urls = f'[project.urls]\nRepository = "{self.server.page}"\n\n[project.scripts]\n'
