@@ -283,6 +283,9 @@ def watch(
     looked.sort(key=lambda one: one.model)
     shadows = earned(platform, table, memory.records, memory.shadows, say=say, counted=ask, now=now)
     decided = deploy_what_waited(platform, memory.openings, memory.records, say=say, now=now)
+    if decided or any(one.state in ("put back", "next step") for one in looked):
+        # What follows decides by what users get now, not by what they got when this look began.
+        memory.records = platform.ledger.with_new(memory.records)
     if doors is not None:
         decided += carry(platform, doors, memory.records, memory.path, say=say, now=now)
     decided += policies(platform, memory.records, memory.policies, say=say, now=now)

@@ -30,7 +30,7 @@ def rendered(overlay: str, share: str = "share-nfs") -> str:
     """Return what ``kubectl kustomize`` makes of the overlay, with the share in one of its two forms."""
     folder = MANIFESTS
     if share == "share-nfs":
-        return _kustomize(folder / "overlays" / overlay)
+        return kustomized(folder / "overlays" / overlay)
     other = Path(_scratch()) / share
     if not other.exists():
         shutil.copytree(folder, other)
@@ -38,7 +38,7 @@ def rendered(overlay: str, share: str = "share-nfs") -> str:
             text = file.read_text()
             assert "components/share-nfs" in text
             file.write_text(text.replace("components/share-nfs", f"components/{share}"))
-    return _kustomize(other / "overlays" / overlay)
+    return kustomized(other / "overlays" / overlay)
 
 
 @cache
@@ -51,7 +51,8 @@ def _scratch() -> str:
     return folder
 
 
-def _kustomize(folder: Path) -> str:
+def kustomized(folder: Path) -> str:
+    """Return what ``kubectl kustomize`` makes of a folder."""
     done = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stderr, done.stderr
     return done.stdout
@@ -66,7 +67,7 @@ def objects(share: str = "share-nfs") -> list[Object]:
 def _objects(share: str) -> list[Object]:
     found = [each for overlay in OVERLAYS for each in yaml.safe_load_all(rendered(overlay, share))]
     if (MANIFESTS / "cluster" / share).exists():
-        found += yaml.safe_load_all(_kustomize(MANIFESTS / "cluster" / share))
+        found += yaml.safe_load_all(kustomized(MANIFESTS / "cluster" / share))
     return [*found, *(_runner(kind) for kind in RUNNERS)]
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -28,6 +29,7 @@ from bot.operations.opening import (
     at_opening,
     deploy_what_waited,
 )
+from bot.operations.watching import Memory, watch
 from bot.platform import Platform
 from bot.sandbox.platform import BOT
 from tests.operations.test_github_away import _stopped
@@ -363,6 +365,12 @@ def test_watch_deploys_what_a_person_lifted(world: World) -> None:
         platform.ledger.put_in_quarantine(change.release, reason="it answered wrong", by="alex")
     assert world.deploy().code == 1 and watched(world)["policies"] == [] and world.version(model) == 1
     assert world.bot("quarantine", "lift", better.entry.digest, "--env", "dev", "--reason", "the proxy").code == 0
-    (found,) = watched(world)["policies"]
-    assert (found["model"], found["kind"], found["state"]) == (model, "deploy", "done")
+    settings, decided_by = environment_files.load(world.root, "dev"), mock.Mock(return_value=())
+    decides = mock.patch("bot.operations.watching.policies", decided_by)
+    with Platform(settings, world.endpoints.variables(login=BOT)) as platform, decides:
+        looked = watch(platform, Memory(), put_back=mock.Mock(), say=lambda _: None)
+    (found,) = looked.policies
+    assert (found.model, found.kind, found.state) == (model, "deploy", "done")
+    (told,) = (call.args[1] for call in decided_by.call_args_list)
+    assert told[-1].after == better.entry, "a revert of it must not merge because users had not got it before"
     assert world.version(model) == 2 and watched(world)["policies"] == [] and len(world.records(model)) == 2

@@ -4681,6 +4681,14 @@ MUTATIONS = (
     ),
     Mutation(
         "windows",
+        "policies decide by what the same look deployed",
+        "bot/operations/watching.py",
+        "    if decided or any(one.state",
+        "    if any(one.state",
+        (f"{T_OPENING}::test_watch_deploys_what_a_person_lifted",),
+    ),
+    Mutation(
+        "windows",
         "a quarantine that was lifted long ago is no opening",
         OPENING,
         " if now - event.at <= LIFTED_FOR",
