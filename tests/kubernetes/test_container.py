@@ -209,6 +209,7 @@ def test_what_has_another_hash_than_the_lock_says_is_not_installed(tmp_path: Pat
 @pytest.mark.long
 def test_its_steps_make_what_runs(tmp_path: Path) -> None:
     build = Build(tmp_path)
+    build.variables["VERSION"] = "7.8.9"  # --build-arg
     for instruction, text in STAGES["build"].steps:
         if instruction == "COPY":
             build.copy(text)
@@ -237,6 +238,15 @@ def test_its_steps_make_what_runs(tmp_path: Path) -> None:
         check=True,
     )
     assert "exit codes:" in said.stdout
+    said = subprocess.run(
+        [*STAGES["bot"].entrypoint, "--version"],
+        cwd=at_home,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == "promobot 7.8.9\n"
     for variables, folder, imports in (
         (environment, "promobot", "bot, slack_bolt, fastapi"),
         (in_the_gateway, "gateway", "bot, bot.gateway.protocol"),

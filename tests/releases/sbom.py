@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,18 +35,24 @@ def write(project: Path, dist: Path, out: Path) -> str:
     """
     version = version_of(sums(dist))
     out.mkdir(parents=True, exist_ok=True)
-    for name, installation in INSTALLATIONS.items():
-        environment = out / f".{name}"
-        _install(project, dist, installation, environment)
-        said = _run("promobot --version", environment / "bin/promobot", "--version").split()[-1]
-        if said != version:
-            raise ValueError(f"{name}: promobot --version says {said}, its wheel {version}")
-        described = out / f"{name}.cdx.json"
-        reads = (sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--of", "JSON")
-        root = ("--pyproject", project / "pyproject.toml", "--mc-type", "application")
-        _run("cyclonedx-py", *reads, *root, "--output-file", described, environment / "bin/python")
-        _name(described, name, version)
+    with tempfile.TemporaryDirectory(prefix="promobot-installed-") as folder:
+        for name, installation in INSTALLATIONS.items():
+            _describe(project, dist, out / f"{name}.cdx.json", installation, Path(folder, name), version=version)
     return version
+
+
+def _describe(
+    project: Path, dist: Path, described: Path, installation: Installation, environment: Path, *, version: str
+) -> None:
+    name = environment.name
+    _install(project, dist, installation, environment)
+    said = _run("promobot --version", environment / "bin/promobot", "--version").split()[-1]
+    if said != version:
+        raise ValueError(f"{name}: promobot --version says {said}, its wheel {version}")
+    reads = (sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--of", "JSON")
+    root = ("--pyproject", project / "pyproject.toml", "--mc-type", "application")
+    _run("cyclonedx-py", *reads, *root, "--output-file", described, environment / "bin/python")
+    _name(described, name, version)
 
 
 def _install(project: Path, dist: Path, installation: Installation, environment: Path) -> None:

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,7 @@ def test_a_rehearsal_builds_everything_and_lets_nothing_out(desk: Desk, forge_fo
     assert {path.name for path in desk.folder.iterdir()} == {"artifacts", "images", "labels-bot", "labels-gateway"}
 
 
+@cache
 def jobs() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = yaml.safe_load((WORKFLOWS / WORKFLOW).read_text())["jobs"]
     return found
