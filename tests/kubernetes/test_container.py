@@ -152,7 +152,17 @@ def test_what_builds_the_wheel_has_a_hash() -> None:
             if "build" in words and "uv" in words[words.index("build") - 1]:
                 assert "--require-hashes" in words and words[words.index("--build-constraint") + 1] == LOCK, command
     # tests/workflows/test_installs.py has the rest.
-    for needed in ("uv", "hatchling", "pathspec", "pluggy", "packaging", "trove-classifiers"):
+    for needed in (
+        "uv",
+        "hatchling",
+        "hatch-vcs",
+        "hatch-fancy-pypi-readme",
+        "setuptools-scm",
+        "pathspec",
+        "pluggy",
+        "packaging",
+        "trove-classifiers",
+    ):
         assert re.search(rf"^{needed}==\S+ \\\n    --hash=sha256:", lock, re.M), needed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,18 @@ def test_both_have_the_version_of_the_tag(dist: Path) -> None:
             assert [archive.read(one) for one in licences] == [(PROJECT / "LICENSE").read_bytes()]
         with tarfile.open(dist / f"{name}-{VERSION}.tar.gz") as archive:
             assert f"{name}-{VERSION}/LICENSE" in archive.getnames()
+
+
+@pytest.mark.slow
+def test_an_index_shows_the_readme_without_links_that_lead_nowhere(dist: Path) -> None:
+    said = metadata(wheel_of(dist, "promobot"))
+    text = said.get_payload()
+    assert isinstance(text, str) and said["Description-Content-Type"] == "text/markdown"
+    assert re.findall(r"\]\((?!https?://|#)[^)]*\)", text) == []
+    readme = (PROJECT / "README.md").read_text()
+    assert "[Apache License 2.0](LICENSE)" in readme and "The license is the Apache License 2.0." in text
+    headings = re.compile(r"^## .+$", re.MULTILINE)
+    assert headings.findall(text) == headings.findall(readme)
 
 
 @pytest.mark.slow
@@ -205,7 +218,7 @@ def test_the_command_says_the_version(dist: Path, tmp_path: Path) -> None:
 
 def test_both_distributions_read_the_same_tags() -> None:
     whole, own = (tomllib.loads((PROJECT / folder / "pyproject.toml").read_text()) for folder in (".", "bot/sandbox"))
-    assert own["build-system"] == whole["build-system"]
+    assert set(own["build-system"]["requires"]) < set(whole["build-system"]["requires"])
     theirs = dict(own["tool"]["hatch"]["version"])
     theirs["raw-options"] = {key: value for key, value in theirs["raw-options"].items() if key != "root"}
     assert theirs == whole["tool"]["hatch"]["version"]
