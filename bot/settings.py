@@ -641,6 +641,18 @@ class Bake(_Part):
     max_p95_worse: float = Field(
         default=0.5, ge=0, description="by how much its p95 may be above the old version's, as a share of that"
     )
+    max_flips: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="share of its decisions that may be others than those of the version before, to the same "
+        "requests; default: nothing is compared",
+    )
+    moved_by: float | None = Field(
+        default=None,
+        gt=0,
+        description="with max_flips: a number that moves further is another decision, too; default: none is",
+    )
     on_breach: Literal["put back", "tell"] = Field(
         default="put back", description="what `promobot watch` does about a breach: put back at once, or only tell"
     )

@@ -446,10 +446,14 @@ class OfEnvironment:
         share, records = _needed(self.share, "what is live"), _needed(self.records, "what was deployed")
         self._bakes.records = list(records.all)
         heard = {
-            part.name.partition(" ")[2]: part.known.value.traffic if _is_fresh(part) and part.known.value else None
+            part.name.partition(" ")[2]: part.known.value if _is_fresh(part) else None
             for part in self._of_kind("gateway")
         }
-        return standing(self.platform, share.table, self._bakes, lambda: CountedBy(heard), datetime.now(UTC))
+        counted = CountedBy(
+            {name: told.traffic if told else None for name, told in heard.items()},
+            {name: told.compared or {} for name, told in heard.items() if told},
+        )
+        return standing(self.platform, share.table, self._bakes, lambda: counted, datetime.now(UTC))
 
     def _read_traffic(self) -> Counted:
         gateways = self._of_kind("gateway")

@@ -104,16 +104,16 @@ def judge(rule: ShadowRule, counted: Compared | None, *, listens_since: datetime
     return Verdict(standing, signals, counted.copies, rule.min_copies, ends_at, why)
 
 
-def flips_of(rule: ShadowRule, counted: Compared) -> Counts:
-    """Return how many copies flip, each by the share of its rows; numbers that move too far are flips, too.
+def flips_of(moved_by: float | None, counted: Compared) -> Counts:
+    """Return how many copies flip, each by the share of its rows; a number that moves by more is a flip, too.
 
     A value between 0 and 1 for each copy is what the bounds of a rate need: they hold for the mean of such values as
     they do for yes and no (Hoeffding 1963: of all with one mean, yes and no spread most).
     """
     hits = counted.flips
-    if rule.moved_by is not None:
+    if moved_by is not None:
         # Of a cell that the limit divides, all rows count.
-        hits += sum(by for by, end in zip(counted.moved, (*MOVED_ENDS, inf), strict=True) if end > rule.moved_by)
+        hits += sum(by for by, end in zip(counted.moved, (*MOVED_ENDS, inf), strict=True) if end > moved_by)
     return Counts(min(max(hits, 0.0), float(counted.copies)), counted.copies)
 
 
@@ -168,7 +168,7 @@ def _signals(rule: ShadowRule, counted: Compared) -> tuple[Signal, ...]:
     alpha = (1 - rule.confidence) / judged
     errors = Counts(counted.failed, sum(counted.shadow_cells) + counted.failed)
     found = (
-        _rate("flips", flips_of(rule, counted), rule.max_flips, alpha),
+        _rate("flips", flips_of(rule.moved_by, counted), rule.max_flips, alpha),
         _rate("errors", errors, rule.max_error_rate, alpha),
     )
     return found if rule.max_p95_worse is None else (*found, _p95(counted, rule.max_p95_worse, alpha))

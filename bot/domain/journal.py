@@ -95,5 +95,7 @@ class Journal(BaseModel):
                 slot = item.slot_in(current.environment)
                 there = current.route(item.model)
                 route = models.get(item.model, there).having(slot.lane, there.target(slot.lane))
-                models[item.model] = replace(route, canary=there.canary) if slot.lane is Lane.LIVE else route
+                if slot.lane is Lane.LIVE:
+                    route = replace(route, canary=there.canary, compared=there.compared)
+                models[item.model] = route
         return RouteTable(current.environment, current.generation, models)

@@ -42,8 +42,13 @@ class Plan:
 
 
 def targets(table: RouteTable) -> list[Target]:
-    """Return every target of the table: live ones, shadows, and canaries."""
-    return [*table.slots.values(), *(canary.target for canary in table.canaries.values())]
+    """Return every target of the table: live ones, shadows, canaries, and what is compared with these."""
+    compared = (route.compared_beside for route in table.models.values())
+    return [
+        *table.slots.values(),
+        *(canary.target for canary in table.canaries.values()),
+        *(target for target in compared if target is not None),
+    ]
 
 
 def by_name(given: Iterable[Target]) -> Named:

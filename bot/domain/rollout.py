@@ -15,18 +15,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bot.domain.bundle import digest_of
 from bot.domain.desired import Entry
+from bot.domain.earned import flips_of
 from bot.domain.plan import serves
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Lane, Slot
-from bot.domain.routes import WHOLE, RouteTable
-from bot.domain.sequential import Cells, Counts, is_above, is_longer, is_more_frequent, level_of
+from bot.domain.routes import WHOLE, RouteTable, Target
+from bot.domain.sequential import SIGNALS, Cells, Counts, is_above, is_longer, is_more_frequent, level_of
+from bot.domain.shadowed import Copies
 from bot.domain.traffic import Counted, Period
 
 QUANTILE = 0.95
 STARTS = 120
 """Sequences that begin later in a step: one at each 120th of its minutes."""
 
-Signal = Literal["failed", "p95"]
+Signal = Literal["failed", "p95", "flips"]
 Beside = Literal["beside", "before", "unknown"]
 """Where the old version's numbers come from: traffic that is divided now, or its last hour."""
 
@@ -51,6 +53,14 @@ class Rules(Protocol):
         """By how much p95 may be above the old one, as a share of that."""
 
     @property
+    def max_flips(self) -> float | None:
+        """The share of its decisions that may be others than the old version's; None where any may be."""
+
+    @property
+    def moved_by(self) -> float | None:
+        """A number that moves further is another decision, too; None where none is."""
+
+    @property
     def on_breach(self) -> Literal["put back", "tell"]:
         """Whether a breach is put back, or only reported."""
 
@@ -73,6 +83,8 @@ class Baking:
     judged: str = ""
     """The digest that is judged: the bundle's, where it is a part of one."""
     is_under_way: bool = False
+    compared: Target | None = None
+    """The version with whose answers the gateways compare those of the new one; None where the routes name none."""
 
     @property
     def is_whole(self) -> bool:
@@ -145,6 +157,7 @@ def baking_in(records: Sequence[DeploymentRecord], table: RouteTable, slot: Slot
         judged=digest_of(last.bundle) or last.after.digest,
         # Users have it since a moment that no record knows yet: the time of the step before is not its own.
         is_under_way=percent != (rollout.percent if rollout else WHOLE),
+        compared=table.route(slot.model).compared,
     )
 
 
@@ -159,26 +172,28 @@ def _is_same(one: Entry | None, other: Entry | None) -> bool:
 class Pair:
     """What both versions did; the old one in the same time where it is ``beside``, else in its last hour.
 
-    ``began`` is when the last of the gateway's processes began to count.
+    ``flips`` are the answers of the new one that were compared, and how many of them decide otherwise than the old
+    one; None where nobody compares. ``began`` is when the last of the gateway's processes began to count.
     """
 
     new: Counted
     old: Counted | None = None
     beside: Beside = "unknown"
     began: datetime | None = field(default=None, compare=False)
+    flips: Counts | None = None
 
     def after(self, earlier: Pair) -> Pair | None:
         """Return what happened since then; None where nobody can say: the numbers began anew in between."""
         if self.began != earlier.began:
             return None  # they may have passed the earlier ones since, and their difference would be nothing's
-        new = _less(self.new, earlier.new)
+        new, flips = _less(self.new, earlier.new), _flips_since(self.flips, earlier.flips)
         if self.beside != "beside" or self.old is None:
-            return replace(self, new=new) if new is not None else None
+            return replace(self, new=new, flips=flips) if new is not None else None
         old = _less(self.old, earlier.old) if earlier.old is not None else None
-        return replace(self, new=new, old=old) if new is not None and old is not None else None
+        return replace(self, new=new, old=old, flips=flips) if new is not None and old is not None else None
 
 
-def pair_of(period: Period | None, step: Baking) -> Pair | None:
+def pair_of(period: Period | None, step: Baking, flips: Counts | None = None) -> Pair | None:
     """Return what gateways counted of a rollout; None where these are the numbers of other versions."""
     if period is None:
         return None
@@ -188,8 +203,16 @@ def pair_of(period: Period | None, step: Baking) -> Pair | None:
     if new is None or new.digest != step.new.digest or new.version != step.new.version:
         return None
     if old is None or old.digest == new.digest:
-        return Pair(new, began=period.began_last)
-    return Pair(new, old, "before" if beside == "before" else "beside", period.began_last)
+        return Pair(new, flips=flips, began=period.began_last)
+    return Pair(new, old, "before" if beside == "before" else "beside", period.began_last, flips)
+
+
+def flips_in(copies: Copies | None, step: Baking, moved_by: float | None) -> Counts | None:
+    """Return how many decisions of a step are others than the old version's; None where nobody compared these two."""
+    found = copies.compared if copies is not None and copies.target == step.compared else None
+    if found is None or (found.live.version, found.live.digest) != (step.new.version, step.new.digest):
+        return None
+    return flips_of(moved_by, found)
 
 
 def together(pairs: Iterable[Pair]) -> Pair | None:
@@ -204,7 +227,18 @@ def _added(one: Pair, other: Pair) -> Pair:
     old, beside = one.old or other.old, one.beside if one.old else other.beside
     if one.old is not None and other.old is not None and one.old.of == other.old.of:
         old = one.old.plus(other.old)
-    return Pair(one.new.plus(other.new), old, beside)
+    flips = one.flips or other.flips
+    if one.flips is not None and other.flips is not None:
+        flips = Counts(one.flips.hits + other.flips.hits, one.flips.of + other.flips.of)
+    return Pair(one.new.plus(other.new), old, beside, flips=flips)
+
+
+def _flips_since(now: Counts | None, earlier: Counts | None) -> Counts | None:
+    """Return the difference of two counts; None where it is not one. Their hits are rounded sums of shares."""
+    if now is None or earlier is None or now.of < earlier.of:
+        return None
+    of = now.of - earlier.of
+    return Counts(min(max(now.hits - earlier.hits, 0.0), float(of)), of)
 
 
 def _less(now: Counted, earlier: Counted) -> Counted | None:
@@ -229,7 +263,7 @@ def _less(now: Counted, earlier: Counted) -> Counted | None:
 
 
 class Compared(BaseModel):
-    """One signal of both versions. Shares of requests, or seconds; None where nobody knows."""
+    """One signal of both versions. Shares of requests or of decisions, or seconds; None where nobody knows."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -256,6 +290,7 @@ class Table(BaseModel):
     new_refused: int = Field(description="requests that Triton refused with 4xx; they do not count as failed")
     old_refused: int
     signals: tuple[Compared, ...]
+    compared: int = Field(default=0, description="answers of the new version that were compared with the old one's")
 
 
 @dataclass(frozen=True)
@@ -272,12 +307,16 @@ class Breach:
 
 @dataclass(frozen=True)
 class Waits:
-    """It bakes. ``missing`` are the gateways of which nobody knows what they counted."""
+    """It bakes. ``missing`` are the gateways of which nobody knows what they counted.
+
+    ``compared`` is how many of its answers were compared with the old version's; None where none are to be.
+    """
 
     requests: int
     minutes: float
     missing: tuple[str, ...] = ()
     table: Table | None = None
+    compared: int | None = None
 
 
 @dataclass(frozen=True)
@@ -338,19 +377,23 @@ def look(step: Baking, seen: Seen, rules: Rules, now: datetime) -> Verdict:
     # Fewer than there were: a gateway began anew, and those that are left are of this step, as far as anybody knows.
     of_step = requests - seen.earlier if requests >= seen.earlier else requests
     table = table_of(step, seen.pair, seen.bounds, rules)
+    compared = table.compared if _compares(step, rules) else None
     is_time = minutes >= rules.minutes and not step.is_under_way
     if requests >= rules.min_requests:
         if (breach := _breach(step, seen, rules) or _unclear(step, seen, rules, is_time=is_time)) is not None:
             return breach
-        if is_time and of_step >= rules.min_requests and not seen.missing:
+        is_known = compared is None or compared >= rules.min_requests
+        if is_time and of_step >= rules.min_requests and is_known and not seen.missing:
             percent = step.next_percent
             return Baked(table) if percent is None else Next(percent, table)
-    return UnderWay(step.percent, table) if step.is_under_way else Waits(of_step, minutes, seen.missing, table)
+    if step.is_under_way:
+        return UnderWay(step.percent, table)
+    return Waits(of_step, minutes, seen.missing, table, compared)
 
 
 def _breach(step: Baking, seen: Seen, rules: Rules) -> Breach | None:
-    for pair, alpha in _sequences(step, seen):
-        if signals := _breached(pair, seen.bounds, rules, alpha):
+    for pair, alpha in _sequences(step, seen, rules):
+        if signals := _breached(step, pair, seen.bounds, rules, alpha):
             only_told = "" if rules.on_breach == "put back" else "the settings say so (on_breach: tell)"
             return Breach(table_of(step, pair, seen.bounds, rules, signals), only_told)
     return None
@@ -358,7 +401,7 @@ def _breach(step: Baking, seen: Seen, rules: Rules) -> Breach | None:
 
 def _unclear(step: Baking, seen: Seen, rules: Rules, *, is_time: bool) -> Breach | None:
     """Return what surely fails too often, where nobody can say that it does so more often than the old one."""
-    for pair, alpha in _sequences(step, seen):
+    for pair, alpha in _sequences(step, seen, rules):
         old = pair.old
         if old is not None and old.requests >= rules.min_requests:
             continue
@@ -371,17 +414,26 @@ def _unclear(step: Baking, seen: Seen, rules: Rules, *, is_time: bool) -> Breach
     return None
 
 
-def _sequences(step: Baking, seen: Seen) -> Iterator[tuple[Pair, float]]:
+def _compares(step: Baking, rules: Rules) -> bool:
+    """Whether decisions are judged: the rules limit them, and the routes say what they are compared with."""
+    return rules.max_flips is not None and step.compared is not None
+
+
+def _sequences(step: Baking, seen: Seen, rules: Rules) -> Iterator[tuple[Pair, float]]:
     """Yield each sequence of counts, the one from the beginning first, with the level that it has."""
     pairs = () if seen.pair is None else (seen.pair, *seen.later)
+    signals = SIGNALS + _compares(step, rules)
     for number, pair in enumerate(pairs):
-        yield pair, level_of(periods=step.periods, starts=step.starts, is_first=number == 0)
+        yield pair, level_of(periods=step.periods, starts=step.starts, is_first=number == 0, signals=signals)
 
 
-def _breached(pair: Pair, bounds: Sequence[float], rules: Rules, alpha: float) -> tuple[Signal, ...]:
-    if pair.old is None:
-        return ()
+def _breached(step: Baking, pair: Pair, bounds: Sequence[float], rules: Rules, alpha: float) -> tuple[Signal, ...]:
     found: list[Signal] = []
+    # The old version answered the same requests, so its own numbers are not needed.
+    if _compares(step, rules) and pair.flips and is_above(pair.flips, rules.max_flips or 0.0, alpha):
+        found.append("flips")
+    if pair.old is None:
+        return tuple(found)
     if is_more_frequent(_failures(pair.new), _failures(pair.old), limit=rules.max_error_rate, alpha=alpha):
         found.append("failed")
     new, old = _cells(pair.new, bounds), _cells(pair.old, bounds)
@@ -423,8 +475,15 @@ def table_of(
                 allowed=None if p95 is None else p95 * (1 + rules.max_p95_worse),
                 is_breach="p95" in breached,
             ),
+            *((_decisions(pair, rules, "flips" in breached),) if _compares(step, rules) else ()),
         ),
+        compared=pair.flips.of if pair.flips else 0,
     )
+
+
+def _decisions(pair: Pair, rules: Rules, is_breach: bool) -> Compared:
+    share = pair.flips.share if pair.flips else None
+    return Compared(signal="flips", new=share, old=None, allowed=rules.max_flips, is_breach=is_breach)
 
 
 def _failures(counted: Counted) -> Counts:

@@ -1,7 +1,7 @@
 """The route table: which version of each model answers, which canary answers for some, and which shadow listens.
 
-A table that divides nothing is of format 1, as every table was before there were canaries. One that divides is of
-format 2, which an older gateway refuses, because it would send every request to the live version.
+A table that divides nothing is of format 1, as every table was before there were canaries. One that divides, or has
+answers compared, is of format 2, which an older gateway refuses, because it would not do what the table says.
 
 The bot writes each generation once, as ``routes/<generation>.json``, and copies the newest to ``routes.json`` beside
 that folder; every gateway reads both at start and at ``/reload``. The generation only rises; a gateway refuses an
@@ -79,7 +79,8 @@ class Route:
     """What happens to requests for one model: ``live`` answers, and ``canary`` answers some in its place.
 
     ``shadow`` receives copies of ``shadow_share`` percent (1 to 100) of them. ``partly``: Tritons get the live
-    version one after another, so a gateway takes the route as soon as one of them has it.
+    version one after another, so a gateway takes the route as soon as one of them has it. ``compared`` is the version
+    before the newest: it receives copies of what the newest answers, and its answers are compared with those.
     """
 
     live: Target | None = None
@@ -87,6 +88,7 @@ class Route:
     canary: Canary | None = None
     shadow_share: int = WHOLE
     partly: bool = False
+    compared: Target | None = None
 
     def target(self, lane: Lane) -> Target | None:
         """Return the target in ``lane``; None where it is empty. A canary is in none."""
@@ -98,22 +100,43 @@ class Route:
         A change of what is live also ends what divides its requests.
         """
         if lane is Lane.LIVE:
-            return replace(self, live=target, canary=None, partly=False)
+            return replace(self, live=target, canary=None, partly=False, compared=None)
         return replace(self, shadow=target, shadow_share=WHOLE)
 
     def divided(self, canary: Canary) -> Route:
         """Return the route in which ``canary`` answers its share; without one where that is what is live already."""
-        return replace(self, canary=None if canary.target == self.live else canary)
+        return replace(self, canary=None if canary.target == self.live else canary, compared=None)
+
+    def undivided(self) -> Route:
+        """Return the route without a canary, and without what the canary's answers are compared with."""
+        return self if self.canary is None else replace(self, canary=None, compared=None)
+
+    def comparing(self, before: Target | None) -> Route:
+        """Return the route in which the newest version's answers are compared with those of ``before``."""
+        return replace(self, compared=None if before == self.newest else before)
 
     def again(self, lane: Lane, target: Target) -> Route:
         """Return the route with the same release in ``lane`` under another name, ``target``; a canary stays."""
-        return replace(self, live=target) if lane is Lane.LIVE else replace(self, shadow=target)
+        if lane is Lane.SHADOW:
+            return replace(self, shadow=target)
+        compared = target if self.compared is not None and self.compared == self.live else self.compared
+        return replace(self, live=target, compared=compared)
+
+    @property
+    def newest(self) -> Target | None:
+        """The version that came last: the canary, where there is one, else the live one."""
+        return self.canary.target if self.canary is not None else self.live
 
     @property
     def answering(self) -> tuple[Target, ...]:
         """The versions that answer users: the live one, and the canary."""
         canary = self.canary.target if self.canary else None
         return tuple(target for target in (self.live, canary) if target is not None)
+
+    @property
+    def compared_beside(self) -> Target | None:
+        """The version that is loaded only to be compared with; None where there is none."""
+        return None if self.compared in (self.live, self.shadow) else self.compared
 
     @property
     def divides(self) -> bool:
@@ -123,11 +146,11 @@ class Route:
     @property
     def needs_format_2(self) -> bool:
         """Whether a gateway of before must not take it, because it would not do what it says."""
-        return self.divides or self.partly
+        return self.divides or self.partly or self.compared is not None
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``routes.json`` holds."""
-        targets = {"live": self.live, "shadow": self.shadow, "canary": self.canary}
+        targets = {"live": self.live, "shadow": self.shadow, "canary": self.canary, "compared": self.compared}
         document: dict[str, Any] = {name: one.to_json() for name, one in targets.items() if one is not None}
         if self.shadow is not None and self.shadow_share != WHOLE:
             document["shadow_share"] = self.shadow_share
@@ -156,17 +179,31 @@ class Routed:
     """Of a canary the percent of requests that it answers, else 0; its slot holds the live version."""
     is_divided: bool = field(default=False, compare=False)
     """Whether another version answers the same users: then only a request that names the version gets this one."""
+    is_compared: bool = field(default=False, compare=False)
+    """Whether it is the version before, with whose answers those of its slot's version are compared."""
 
     @property
     def fills_its_slot(self) -> bool:
         """Whether its slot holds it: a route names it as live or as a shadow."""
-        return not self.asked_by and not self.percent
+        return self.is_routed and not self.percent
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether a route names it to answer or to listen, so that nothing else under its name does."""
+        return not self.asked_by and not self.is_compared
+
+    @property
+    def answers_users(self) -> bool:
+        """Whether a gateway answers users with it."""
+        return self.slot.lane is Lane.LIVE and self.is_routed
 
     @property
     def why(self) -> str:
         """Why it is in use, to follow its name."""
         if self.asked_by:
             return f"asked by {self.asked_by}"
+        if self.is_compared:
+            return "what the version in service is compared with"
         return f"in service for {self.percent} % of requests" if self.percent else "in service"
 
 
@@ -214,7 +251,7 @@ class RouteTable:
         routes = dict(self.models)
         for model in models:
             if (route := routes.get(model)) is not None:
-                routes[model] = replace(route, canary=None)
+                routes[model] = route.undivided()
         return replace(self, models=routes)
 
     def to_json(self) -> str:
@@ -254,11 +291,15 @@ def routed(table: RouteTable) -> list[Routed]:
         found.append(Routed(slot, target, lanes[slot.lane], is_divided=canary is not None))
         if canary is not None:
             found.append(Routed(slot, canary.target, beside, percent=canary.percent, is_divided=True))
+        before = table.route(slot.model).compared_beside if slot.lane is Lane.LIVE else None
+        if before is not None:
+            found.append(Routed(slot, before, lanes[slot.lane], is_compared=True))
     return found
 
 
 def _route(entry: object, *, divided: bool) -> Route:
-    allowed = {"live", "shadow", "canary", "shadow_share", "partly"} if divided else {"live", "shadow"}
+    of_format_2 = {"canary", "shadow_share", "partly", "compared"}
+    allowed = {"live", "shadow", *(of_format_2 if divided else ())}
     if not isinstance(entry, dict) or set(entry) - allowed:
         raise ValueError(f"a route has other keys than {' and '.join(sorted(allowed))}")
     share = entry.get("shadow_share", WHOLE)
@@ -268,12 +309,15 @@ def _route(entry: object, *, divided: bool) -> Route:
         raise ValueError("partly is true, and needs a live version")
     if "canary" in entry and "live" not in entry:
         raise ValueError("a canary needs a live version beside it")
+    if "compared" in entry and "live" not in entry:
+        raise ValueError("what is compared needs a live version")
     return Route(
         live=_target(entry["live"]) if "live" in entry else None,
         shadow=_target(entry["shadow"]) if "shadow" in entry else None,
         canary=_canary(entry["canary"]) if "canary" in entry else None,
         shadow_share=share,
         partly="partly" in entry,
+        compared=_target(entry["compared"]) if "compared" in entry else None,
     )
 
 

@@ -26,7 +26,7 @@ from math import inf, lgamma, log
 LEVEL = 0.001
 """Largest probability that a healthy rollout is put back. Its signals, periods and sequences share it."""
 SIGNALS = 2
-"""Failures and latency."""
+"""Failures and latency; decisions are a third one, where they are compared."""
 _PRIOR = 0.5
 _HALVINGS = 60
 
@@ -85,13 +85,13 @@ class Cells:
         return next(reached, inf)
 
 
-def level_of(*, periods: int, starts: int, is_first: bool) -> float:
+def level_of(*, periods: int, starts: int, is_first: bool, signals: int = SIGNALS) -> float:
     """Return the alpha of one signal in one of ``starts`` sequences that begin one after the other in a period.
 
     A sequence from the beginning takes long to see that a version begins to fail after an hour, so others begin
     later. The first has half of the level, the others share the rest.
     """
-    of_signal = LEVEL / periods / SIGNALS
+    of_signal = LEVEL / periods / signals
     return of_signal / 2 if is_first else of_signal / 2 / (starts - 1)
 
 

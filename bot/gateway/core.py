@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bot.gateway")
 
 _TRIAL = re.compile(r"promobot-doctor-[0-9a-f]{16}\.json")
-_SUMMED = frozenset({"shadows", "traffic", "traffic_bounds"})
+_SUMMED = frozenset({"shadows", "compared", "traffic", "traffic_bounds"})
 """Counts of the workers, of which ``GET /routes`` shows the sum."""
 REQUEST_ID = b"x-request-id"
 RELOAD_BYTES = 4096
@@ -427,6 +427,7 @@ class Gateway:
             "draining": sum(worker.get("draining", 0) for worker in workers),
             "bodies": self._bodies.to_json(),
             "shadows": _sum_of_copies(worker.get("shadows", {}) for worker in workers),
+            "compared": _sum_of_copies(worker.get("compared", {}) for worker in workers),
             "moved_ends": MOVED_ENDS,
             **(traffic.to_json() if traffic else {}),
             **({"recording": self._recorder.counts.to_json()} if self._recorder else {}),
@@ -447,6 +448,7 @@ class Gateway:
             "tritons": self._tritons.counts,
             "silence": self._tritons.silence.to_json(),
             "shadows": {model: counts.to_json() for model, counts in self._shadows.counts.items()},
+            "compared": {model: counts.to_json() for model, counts in self._shadows.before.items()},
         }
 
     def _totals(self) -> Totals:
@@ -457,6 +459,7 @@ class Gateway:
             refusals=self._refusals,
             reloads=self._reloads,
             shadows=self._shadows.counts,
+            before=self._shadows.before,
             recorded=self._recorder.counts.to_json() if self._recorder else {},
         )
 
@@ -583,12 +586,14 @@ class Gateway:
         if counter is not None:
             seconds = perf_counter() - began
             counter.note(reply.status, seconds, lacking=reply.status != 200 and lacks_the_version(reply))
-            if model in self._shadows.counts:
+            if model in self._shadows.copied:
                 answered = Answered(target, reply, seconds)
         await send_reply(reply, send, ours=ours)
         if reply.status == 200:  # what the live version refused would say nothing about its shadow
             if target is service.table.route(model).live:  # nor does what a canary answers
                 self._shadows.copy(model, headers, body, answered)
+            if answered is not None:
+                self._shadows.ask_before(model, headers, body, answered)
             if self._recorder is not None:
                 self._recorder.take(model, target, headers, body)
 

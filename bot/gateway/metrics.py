@@ -38,6 +38,7 @@ class Family(NamedTuple):
 REQUESTS, FAILED, REFUSALS, RELOADS = "requests", "failed", "refusals", "reloads"
 SHADOW, SHADOW_SECONDS, RECORDED, DURATION = "shadow", "shadow seconds", "recorded", "duration"
 COMPARED, LEFT_OUT = "compared", "left out"
+BEFORE, BEFORE_LEFT_OUT = "before", "before left out"
 
 COUNTERS = {
     REQUESTS: Family(
@@ -78,6 +79,16 @@ COUNTERS = {
     LEFT_OUT: Family(
         "promobot_gateway_shadow_left_out",
         "Answers of a shadow that were not compared with the live ones, by the reason.",
+        ("model", "version", "reason"),
+    ),
+    BEFORE: Family(
+        "promobot_gateway_compared_rows",
+        "Rows of a new version's answers that were compared with those of the one before: same or flipped.",
+        ("model", "version", "decision"),
+    ),
+    BEFORE_LEFT_OUT: Family(
+        "promobot_gateway_compared_left_out",
+        "Answers of a new version that were not compared with those of the one before, by the reason.",
         ("model", "version", "reason"),
     ),
     RECORDED: Family(
@@ -175,6 +186,7 @@ def totals_of(
     refusals: Mapping[int, int],
     reloads: Mapping[str, int],
     shadows: Mapping[str, Copies],
+    before: Mapping[str, Copies],
     recorded: Mapping[str, int],
 ) -> Totals:
     """Return what one process counted, with as many labels as there may be."""
@@ -204,6 +216,13 @@ def totals_of(
             found.add((COMPARED, *of, "flipped"), pair.flipped)
             for why in WHY_LEFT_OUT:
                 found.add((LEFT_OUT, *of, why), pair.left_out.get(why, 0))
+    for model, copies in before.items():
+        if pair := copies.compared:
+            of = labels(model, pair.live.version)
+            found.add((BEFORE, *of, "same"), pair.rows - pair.flipped)
+            found.add((BEFORE, *of, "flipped"), pair.flipped)
+            for why in WHY_LEFT_OUT:
+                found.add((BEFORE_LEFT_OUT, *of, why), pair.left_out.get(why, 0))
     for result in ("written", "dropped", "unreadable", "failed"):
         if result in recorded:
             found.add((RECORDED, result), recorded[result])

@@ -3,6 +3,8 @@
 A copy is made after the live answer has left, goes over connections of its own, and is dropped, never queued, when
 the budget is spent. The shadow's answer is compared with the live one in the copy's own task, as far as a share of
 the processor allows. Both are thrown away then; only counts remain.
+
+In the same way the version before is asked what the newest one was asked, where the routes say so.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ import logging
 import random
 import time
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from bot.domain.paired import Answer, LeftOut, compare
@@ -97,6 +99,9 @@ class Shadows:
             limits=settings.limits,
         )
         self._counts: dict[str, Copies] = {}
+        self._before: dict[str, Copies] = {}
+        self._answering: dict[str, tuple[Target, ...]] = {}
+        self._copied: frozenset[str] = frozenset()
         self._shares: dict[str, int] = {}
         self._allowance = Allowance(settings.compare_share)
         self._bodies = Budget(settings.max_bytes_in_flight)
@@ -115,25 +120,50 @@ class Shadows:
         """The counts of each model that has a shadow."""
         return self._counts
 
+    @property
+    def before(self) -> dict[str, Copies]:
+        """The counts of each model whose newest version is compared with the one before: of copies to that one."""
+        return self._before
+
+    @property
+    def copied(self) -> frozenset[str]:
+        """The models of which anything is copied."""
+        return self._copied
+
     def follow(self, table: RouteTable) -> None:
-        """Begin to count anew for shadows that are new in ``table``, and forget those that left.
+        """Begin to count anew for what is new in ``table``, and forget what left.
 
         Comparing begins anew also where another version answers: that is another pair.
         """
-        targets = {model: route.shadow for model, route in table.models.items() if route.shadow is not None}
-        old = self._counts
-        self._counts = {
-            model: old[model] if model in old and old[model].target == target else Copies(target)
-            for model, target in targets.items()
+        routes = table.models
+        shadows = {model: (route.shadow, route.live) for model, route in routes.items() if route.shadow is not None}
+        before = {model: (one.compared, one.newest) for model, one in routes.items() if one.compared is not None}
+        answering = {model: table.route(model).answering for model in before}
+        going_on = {
+            model: one for model, one in self._before.items() if self._answering[model] == answering.get(model)
         }
-        self._shares = {model: table.route(model).shadow_share for model in targets}
-        for model, counts in self._counts.items():
-            live, pair = table.route(model).live, counts.compared
-            if live is None or not self._settings.compare_share:
+        self._counts = self._following(self._counts, shadows)
+        # With the numbers of the traffic, which begin anew where a canary comes to answer all.
+        self._before, self._answering = self._following(going_on, before), answering
+        self._copied = frozenset((*shadows, *before))
+        self._shares = {model: table.route(model).shadow_share for model in shadows}
+        self._tritons.keep_to([target for target, _ in (*shadows.values(), *before.values())])
+
+    def _following(
+        self, old: Mapping[str, Copies], pairs: Mapping[str, tuple[Target, Target | None]]
+    ) -> dict[str, Copies]:
+        """Return the counts of each model: who gets the copies, and beside whose answers they are compared."""
+        found = {
+            model: old[model] if model in old and old[model].target == target else Copies(target)
+            for model, (target, _) in pairs.items()
+        }
+        for model, (_, answers) in pairs.items():
+            counts = found[model]
+            if answers is None or not self._settings.compare_share:
                 counts.compared = None
-            elif pair is None or pair.live != live:
-                counts.compared = Compared(live, datetime.now(UTC))
-        self._tritons.keep_to(targets.values())
+            elif counts.compared is None or counts.compared.live != answers:
+                counts.compared = Compared(answers, datetime.now(UTC))
+        return found
 
     def copy(self, model: str, headers: Headers, body: bytes | bytearray, answered: Answered | None) -> None:
         """Send a copy in the background, if the budget allows; never waits, never raises for what the shadow does.
@@ -144,6 +174,35 @@ class Shadows:
         counts = self._counts.get(model)
         if counts is None or ((share := self._shares[model]) != WHOLE and self._chance() * WHOLE >= share):
             return
+        pair = counts.compared
+        if pair is None or answered is None or answered.by != pair.live:
+            pair = None  # nothing to compare, or the answer of another version
+        self._send_soon(counts, pair, headers, body, answered, is_shadow=True)
+
+    def ask_before(self, model: str, headers: Headers, body: bytes | bytearray, answered: Answered) -> None:
+        """Ask the version before what the newest one has ``answered``, in the background, to compare both.
+
+        It is asked for nothing else, so nothing is sent that would not be compared. Never waits, never raises.
+        """
+        counts = self._before.get(model)
+        pair = counts.compared if counts is not None else None
+        if counts is None or pair is None or answered.by != pair.live:
+            return
+        if self._allowance.has_any():
+            self._send_soon(counts, pair, headers, body, answered, is_shadow=False)
+        else:
+            pair.leave_out("busy")
+
+    def _send_soon(
+        self,
+        counts: Copies,
+        pair: Compared | None,
+        headers: Headers,
+        body: bytes | bytearray,
+        answered: Answered | None,
+        *,
+        is_shadow: bool,
+    ) -> None:
         spent = len(self._under_way) >= self._settings.limits.max_in_flight
         held = Held(self._bodies)
         try:
@@ -154,33 +213,35 @@ class Shadows:
             counts.dropped += 1
             return
         counts.sent += 1
-        pair, live, live_seconds = counts.compared, None, 0.0
-        if pair is None or answered is None or answered.by != pair.live:
-            pair = None  # nothing to compare, or the answer of another version
-        else:
-            live, live_seconds = self._kept(pair, answered.reply, held), answered.seconds
+        kept, seconds = None, answered.seconds if answered is not None else 0.0
+        if pair is not None and answered is not None:
+            kept = self._kept(pair, answered, held, is_shadow=is_shadow)
         headers = [(name, value) for name, value in headers if name != b"accept-encoding"]
-        task = asyncio.create_task(self._send(counts, pair, headers, body, live, live_seconds, held))
+        task = asyncio.create_task(self._send(counts, pair, headers, body, seconds, kept, held, is_shadow))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    def _kept(self, pair: Compared, reply: Reply, held: Held) -> Reply | None:
+    def _kept(self, pair: Compared, answered: Answered, held: Held, *, is_shadow: bool) -> Answered | None:
         """Return the live answer to compare with; None, and say why in the counts, where it is not kept.
 
-        An answer that the processor has no time to compare is not kept either: keeping it takes time, too.
+        An answer that the processor has no time to compare is not kept either: keeping it takes time, too. Where it
+        is not a shadow that is judged, but the live answer, one that is too large is kept as an empty one.
         """
         if not self._allowance.has_any():
             pair.leave_out("busy")
             return None
-        if len(reply.body) > self._settings.max_compared_bytes:
+        size, most = len(answered.reply.body), self._settings.max_compared_bytes
+        if size > most and is_shadow:
             pair.leave_out("large")
             return None
+        if size > _TIMES_AS_LARGE * most:
+            return replace(answered, reply=replace(answered.reply, body=b""))
         try:
-            held.take(len(reply.body))
+            held.take(size)
         except Full:
             pair.leave_out("no room")
             return None
-        return reply
+        return answered
 
     async def close(self) -> None:
         """Give up the copies that are under way and close the connections."""
@@ -195,9 +256,10 @@ class Shadows:
         pair: Compared | None,
         headers: Headers,
         body: bytes | bytearray,
-        live: Reply | None,
         live_seconds: float,
+        kept: Answered | None,
         held: Held,
+        is_shadow: bool,
     ) -> None:
         started = time.perf_counter()
         request = request_to(counts.target, b"POST", b"/infer", headers, body, admit=held.take)
@@ -211,7 +273,7 @@ class Shadows:
             except Full:  # the shadow may answer well: it is the gateway that has no room
                 counts.sent -= 1
                 counts.dropped += 1
-                if pair is not None and live is not None:
+                if pair is not None and kept is not None:
                     pair.leave_out("no room")
                 return
             if reply.status != 200:
@@ -222,20 +284,21 @@ class Shadows:
             counts.latency_seconds_sum += seconds
             if pair is not None:
                 pair.took(live_seconds=live_seconds, shadow_seconds=seconds)
-                if live is not None:
-                    self._compare(pair, live, reply, body)
+                if kept is not None:
+                    trusted, judged = (kept.reply, reply) if is_shadow else (reply, kept.reply)
+                    self._compare(pair, trusted, judged, body)
 
-    def _compare(self, pair: Compared, live: Reply, reply: Reply, body: bytes | bytearray) -> None:
+    def _compare(self, pair: Compared, trusted: Reply, judged: Reply, body: bytes | bytearray) -> None:
         """Compare both answers and count how they differ."""
         started, max_bytes = time.perf_counter(), self._settings.max_compared_bytes
         try:
             if _CLASSIFICATION in body:  # whatever is answered: else the equal ones alone would count
                 raise LeftOut("classification")
-            pair.add(compare(_answer(live, max_bytes), _answer_of_shadow(reply, max_bytes)))
+            pair.add(compare(_answer(trusted, max_bytes), _answer_to_judge(judged, max_bytes)))
         except LeftOut as left_out:
             pair.leave_out(str(left_out))
-        except Exception:  # whatever a shadow answers, the next copy is compared, too
-            log.exception("an answer of a shadow could not be compared")
+        except Exception:  # whatever is answered, the next copy is compared, too
+            log.exception("two answers could not be compared")
             pair.leave_out("unreadable")
         self._allowance.spend(time.perf_counter() - started)
 
@@ -262,10 +325,10 @@ def _answer(reply: Reply, max_bytes: int) -> Answer:
     return Answer(body, length)
 
 
-def _answer_of_shadow(reply: Reply, max_bytes: int) -> Answer:
-    """Return a shadow's reply as it was before it was compressed, for a live answer of at most ``max_bytes``.
+def _answer_to_judge(reply: Reply, max_bytes: int) -> Answer:
+    """Return a reply as it was before it was compressed, to be judged by an answer of at most ``max_bytes``.
 
-    One that is much larger, or not legible, is empty, so that it flips whole. If it was left out, a shadow that
+    One that is much larger, or not legible, is empty, so that it flips whole. If it was left out, a version that
     answers otherwise would seem to answer alike.
     """
     try:

@@ -31,7 +31,7 @@ log = logging.getLogger("bot.gateway")
 
 State = dict[str, Any]
 """The fields that a worker reports of itself: ``id``, ``generation``, ``routes``, ``draining``, ``problem``,
-``tritons``, ``silence`` and ``shadows``.
+``tritons``, ``silence``, ``shadows`` and ``compared``.
 """
 
 LINE_BYTES = 16 * 2**20

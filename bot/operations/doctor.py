@@ -437,6 +437,11 @@ def _gateway(platform: Platform, of: GatewayEndpoint, named: GatewayEndpoint) ->
                 f"{named.name} is too old for `rollout` in the settings: it divides no requests, and counts none",
                 next_step="Bring it up to date first. Until then each deployment of a canary is put back.",
             )
+        if _limits_flips(platform.settings) and gateway.told().compared is None:
+            raise Refused(
+                f"{named.name} is too old for `max_flips` in the settings: it compares no answers with others",
+                next_step="Bring it up to date first. Until then each deployment of such a model is put back.",
+            )
         said = _gateway_said(table.generation, len(answers[0].ids))
         with ExitStack() as stack:
             try:
@@ -461,6 +466,12 @@ def _divides(settings: Environment) -> bool:
     """Whether gateways must divide requests, count them, or take routes that one Triton has before the others."""
     asked = settings.rollout.values()
     return any(rules.watched is not None or rules.replace != "beside" for rules in asked)
+
+
+def _limits_flips(settings: Environment) -> bool:
+    """Whether gateways are to compare a new version of any model with the one before."""
+    watched = (rules.watched for rules in settings.rollout.values())
+    return any(rules is not None and rules.max_flips is not None for rules in watched)
 
 
 def _nothing_registered(models: Iterable[str]) -> str:

@@ -56,7 +56,7 @@ def _in_service(platform: Platform, systems: Serving, what: Routed, live: Live) 
     environment, pair = platform.environment, pair_of(what.target)
     name = f"{pair[0]} {pair[1]}"
     found = []
-    why = f"asked by {what.asked_by}" if what.asked_by else "routed"
+    why = what.why if what.asked_by or what.is_compared else "routed"
     if what.asked_by:
         lacking = [triton for triton, loaded in live.tritons.items() if loaded is not None and pair not in loaded]
         step = words.deploy(environment)

@@ -13,7 +13,7 @@ from bot.domain.golden import Disagreement, Golden
 from bot.domain.names import short
 from bot.domain.plan import Live
 from bot.domain.record import DeploymentRecord, verified_entries
-from bot.domain.release import Lane, Release
+from bot.domain.release import Release
 from bot.domain.routes import Routed, RouteTable, Target
 from bot.errors import PromobotError, Rejected, Unavailable
 from bot.platform import Serving
@@ -70,7 +70,7 @@ def inspect_answers(systems: Serving, what: Routed, live: Live, golden: Golden, 
         for triton, said in gather(having, partial(_wrong_there, what.target, golden), limit=limit)
         if said and not isinstance(said, Unavailable)
     ]
-    if faults or what.asked_by or what.slot.lane is Lane.SHADOW or len(having) < len(systems.tritons):
+    if faults or not what.answers_users or len(having) < len(systems.tritons):
         return faults
     return [
         Fault("gateway answer", what, str(said), gateway.name)

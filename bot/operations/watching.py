@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -42,6 +42,7 @@ from bot.domain.rollout import (
     Verdict,
     Waits,
     baking_in,
+    flips_in,
     look,
     pair_of,
     start_of,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from bot.domain.bundle import Bundle
     from bot.domain.record import DeploymentRecord
     from bot.domain.routes import RouteTable
+    from bot.domain.shadowed import Copies
     from bot.domain.traffic import Traffic
     from bot.platform import Platform
     from bot.settings import Environment
@@ -357,11 +359,15 @@ class CountedBy:
     """What each gateway counted, by its name; None where it does not answer, or is too old to say."""
 
     gateways: Mapping[str, Traffic | None]
+    compared: Mapping[str, Mapping[str, Copies]] = field(default_factory=dict)
+    """The copies to the version before, by gateway and model."""
 
     @classmethod
     def of(cls, counted: Counted) -> CountedBy:
         """Return it of what the gateways said."""
-        return cls({n: None if isinstance(said, PromobotError) else said.traffic for n, said in counted.items()})
+        said = {name: told for name, told in counted.items() if not isinstance(told, PromobotError)}
+        traffic = {name: said[name].traffic if name in said else None for name in counted}
+        return cls(traffic, {name: told.compared or {} for name, told in said.items()})
 
     @property
     def bounds(self) -> tuple[float, ...]:
@@ -369,18 +375,20 @@ class CountedBy:
         found = {traffic.bounds for traffic in self.gateways.values() if traffic is not None}
         return found.pop() if len(found) == 1 else ()
 
-    def pairs(self, step: Baking) -> dict[str, Pair]:
+    def pairs(self, step: Baking, rules: Rules) -> dict[str, Pair]:
         """Return what each gateway counted of a step, without those that counted nothing of it."""
+        model = step.slot.model
         found = {
-            name: pair_of(traffic.of(step.slot.model), step)
+            name: pair_of(
+                traffic.of(model), step, flips_in(self.compared.get(name, {}).get(model), step, rules.moved_by)
+            )
             for name, traffic in self.gateways.items()
             if traffic is not None
         }
         return {name: pair for name, pair in found.items() if pair is not None}
 
-    def missing(self, step: Baking) -> tuple[str, ...]:
-        """Return the gateways of which nobody knows what they counted of a rollout."""
-        pairs = self.pairs(step)
+    def missing(self, pairs: Collection[str]) -> tuple[str, ...]:
+        """Return the gateways of which nobody knows what they counted of a rollout: all but these."""
         return tuple(sorted(name for name in self.gateways if name not in pairs))
 
 
@@ -392,7 +400,7 @@ def seen_of(
     platform: Platform, step: Baking, rules: Rules, counted: CountedBy, memory: Memory, now: datetime
 ) -> Seen:
     """Return what was counted of a rollout from its beginning, and since each later sequence began."""
-    pairs = counted.pairs(step)
+    pairs = counted.pairs(step, rules)
     starts = memory.starts.setdefault(f"{step.id}/{step.step}", {})
     number = start_of(step, rules, now)
     if number is not None and number not in starts and pairs:
@@ -404,7 +412,7 @@ def seen_of(
         if (pair := together(one for one in since.values() if one is not None)) is not None:
             later.append(pair)
     earlier = _made_before(platform.ledger, step, memory)
-    return Seen(together(pairs.values()), counted.bounds, tuple(later), counted.missing(step), earlier)
+    return Seen(together(pairs.values()), counted.bounds, tuple(later), counted.missing(pairs), earlier)
 
 
 def _made_before(ledger: Ledger, step: Baking, memory: Memory) -> int:

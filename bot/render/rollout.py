@@ -31,6 +31,8 @@ def baking(found: Waits, rules: Rules) -> str:
     said = f"baking: {min(found.requests, rules.min_requests):,} of {rules.min_requests:,} requests"
     passed = min(found.minutes, rules.minutes)
     said += f", {int(passed) if rules.minutes >= 1 else _minutes(passed)} of {_minutes(rules.minutes)} minutes"
+    if found.compared is not None:
+        said += f", {min(found.compared, rules.min_requests):,} of {rules.min_requests:,} answers compared"
     if found.missing:
         said += f"; nobody knows what {', '.join(found.missing)} counted"
     return said
@@ -51,12 +53,8 @@ def standing(verdict: Verdict, rules: Rules, environment: str) -> str:
 
 def why(table: Table) -> str:
     """Return in one sentence what the new version does that it must not."""
-    said = [
-        _failures(table, one) if one.signal == "failed" else _p95(table, one)
-        for one in table.signals
-        if one.is_breach
-    ]
-    return "; ".join(said)
+    said = {"failed": _failures, "p95": _p95, "flips": _decisions}
+    return "; ".join(said[one.signal](table, one) for one in table.signals if one.is_breach)
 
 
 def _failures(table: Table, one: Compared) -> str:
@@ -73,6 +71,13 @@ def _p95(table: Table, one: Compared) -> str:
     )
 
 
+def _decisions(table: Table, one: Compared) -> str:
+    return (
+        f"{share(one.new)} of decisions of {table.new} are others than those of {table.old} to the same requests, by "
+        f"{table.compared:,} answers; {share(one.allowed)} may be"
+    )
+
+
 def rows(table: Table) -> list[tuple[str, str, str, str]]:
     """Return the table's rows, the head first: what, the new version, the old one, what is allowed."""
     old = f"version {table.old}" if table.old is not None else "nothing"
@@ -84,6 +89,9 @@ def rows(table: Table) -> list[tuple[str, str, str, str]]:
             new = f"{mark}{table.new_failed:,} ({share(one.new)})"
             old_failed = _known(table, f"{table.old_failed:,} ({share(one.old)})")
             found.append(("failed", new, old_failed, share(one.allowed)))
+        elif one.signal == "flips":
+            new = f"{mark}{share(one.new)} of {table.compared:,} answers"
+            found.append(("other decisions", new, "", share(one.allowed)))
         else:
             found.append(("p95, at most", f"{mark}{seconds(one.new)}", seconds(one.old), seconds(one.allowed)))
     found.append(("refused (4xx)", f"{table.new_refused:,}", _known(table, f"{table.old_refused:,}"), ""))

@@ -38,12 +38,14 @@ LOOKS = 4
 class Told:
     """One answer of ``GET /routes``: the routes in force, and what its processes counted.
 
-    ``traffic`` is None where the gateway is too old to count.
+    ``traffic`` is None where the gateway is too old to count. ``compared`` are the copies to the version before, by
+    model; None where the gateway is too old to compare.
     """
 
     table: RouteTable
     traffic: Traffic | None
     shadows: Mapping[str, Copies]
+    compared: Mapping[str, Copies] | None = None
 
 
 class Gateway:
@@ -297,7 +299,9 @@ class GatewayControl:
 def _told(document: dict[str, Any]) -> tuple[Answering, Told]:
     found = answering(document, _table(document))
     shadows = {str(model): Copies.from_json(count) for model, count in document.get("shadows", {}).items()}
-    return found, Told(found.oldest, Traffic.from_json(document), shadows)
+    asked = document.get("compared")
+    compared = None if asked is None else {str(model): Copies.from_json(count) for model, count in asked.items()}
+    return found, Told(found.oldest, Traffic.from_json(document), shadows, compared)
 
 
 def _silent(found: Answering) -> str:

@@ -96,15 +96,15 @@ def test_a_number_that_moves_too_far_is_a_flip() -> None:
     found.moved[MOVED_ENDS.index(0.2)] = 300.0
     found.moved[-1] = 100.0
     assert judge(RULE, found).standing == "promotable", "without moved_by, numbers decide nothing"
-    assert flips_of(ShadowRule(max_flips=0.01, moved_by=0.2), found).hits == 100.0
-    assert flips_of(ShadowRule(max_flips=0.01, moved_by=0.1), found).hits == 400.0
-    assert flips_of(ShadowRule(max_flips=0.01, moved_by=0.15), found).hits == 400.0, "of a cell in doubt, all rows"
+    assert flips_of(0.2, found).hits == 100.0
+    assert flips_of(0.1, found).hits == 400.0
+    assert flips_of(0.15, found).hits == 400.0, "of a cell in doubt, all rows"
     assert judge(ShadowRule(max_flips=0.01, moved_by=0.2), found).standing == "not"
 
 
 def test_sums_that_were_rounded_are_shares_all_the_same() -> None:
     found = counted(1000, flips=1000.000000001)
-    assert flips_of(RULE, found).hits == 1000.0
+    assert flips_of(None, found).hits == 1000.0
     assert judge(RULE, found).standing == "not"
 
 

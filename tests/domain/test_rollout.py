@@ -21,12 +21,15 @@ from bot.domain.rollout import (
     UnderWay,
     Waits,
     baking_in,
+    flips_in,
     look,
     pair_of,
     start_of,
     together,
 )
 from bot.domain.routes import Canary, Route, RouteTable, Target
+from bot.domain.sequential import Counts
+from bot.domain.shadowed import Compared, Copies
 from bot.domain.traffic import BOUNDS, Counted, Period, TrafficLane
 from tests.domain.entries import a_record, entry
 
@@ -42,6 +45,8 @@ class Bake:
     min_requests: int = 200
     max_error_rate: float = 0.01
     max_p95_worse: float = 0.5
+    max_flips: float | None = None
+    moved_by: float | None = None
     on_breach: Literal["put back", "tell"] = "put back"
 
 
@@ -183,6 +188,70 @@ def test_a_later_sequence_begins_each_hundred_and_twentieth_of_the_bake() -> Non
 
 
 # --- steps ---------------------------------------------------------------------------------------------------------
+
+
+# --- decisions -----------------------------------------------------------------------------------------------------
+
+BEFORE, AFTER = (Target("churn", n, entry(n).digest) for n in (7, 8))
+COMPARED = replace(STEP, compared=BEFORE)
+MAY_FLIP = replace(RULES, max_flips=0.02)
+
+
+def flipped(hits: float, of: int, *, old: Counted | None = OLD) -> Seen:
+    return Seen(Pair(counted(8, 1000), old, "before", flips=Counts(hits, of)), BOUNDS)
+
+
+def test_a_version_that_decides_otherwise_too_often_is_put_back_at_once() -> None:
+    breach = look(COMPARED, flipped(100, 400), MAY_FLIP, at(1))
+    assert isinstance(breach, Breach) and not breach.only_told, breach
+    signal = breach.table.signals[-1]
+    assert (signal.signal, signal.new, signal.allowed, signal.is_breach) == ("flips", 0.25, 0.02, True)
+    assert breach.table.compared == 400 and not any(one.is_breach for one in breach.table.signals[:-1])
+    assert isinstance(look(COMPARED, flipped(100, 400, old=None), MAY_FLIP, at(1)), Breach), "its own word suffices"
+
+
+@pytest.mark.parametrize(("hits", "of"), [(8, 400), (16, 400), (3, 10)])
+def test_decisions_put_nothing_back_that_does_not_surely_decide_otherwise(hits: float, of: int) -> None:
+    assert not isinstance(look(COMPARED, flipped(hits, of), MAY_FLIP, at(31)), Breach)
+
+
+def test_without_answers_that_were_compared_nothing_goes_on() -> None:
+    waits = look(COMPARED, flipped(0, 199), MAY_FLIP, at(31))
+    assert isinstance(waits, Waits) and waits.compared == 199, waits
+    waits = look(COMPARED, seen(counted(8, 1000), OLD), MAY_FLIP, at(31))
+    assert isinstance(waits, Waits) and waits.compared == 0, waits
+    assert isinstance(look(COMPARED, flipped(0, 200), MAY_FLIP, at(31)), Baked)
+
+
+def test_decisions_are_judged_only_where_the_rules_and_the_routes_say_so() -> None:
+    for step, rules in ((STEP, MAY_FLIP), (COMPARED, RULES)):
+        done = look(step, flipped(400, 400), rules, at(31))
+        assert isinstance(done, Baked) and [one.signal for one in done.table.signals] == ["failed", "p95"], done
+
+
+def test_a_later_sequence_sees_decisions_that_began_to_change() -> None:
+    from_the_beginning, later = flipped(0, 100_000).pair, flipped(60, 200).pair
+    assert from_the_beginning is not None and later is not None
+    both = Seen(from_the_beginning, BOUNDS, later=(later,))
+    assert isinstance(look(COMPARED, both, MAY_FLIP, at(20)), Breach)
+
+
+def test_decisions_add_up_and_their_difference_is_what_happened_since() -> None:
+    new = counted(8, 10)
+    both = together([Pair(new, flips=Counts(1.5, 10)), Pair(new), Pair(new, flips=Counts(0.5, 5))])
+    assert both is not None and both.flips == Counts(2.0, 15)
+    since = Pair(new, flips=Counts(1.5, 10)).after(Pair(new, flips=Counts(0.5, 4)))
+    assert since is not None and since.flips == Counts(1.0, 6)
+    anew = Pair(new, flips=Counts(0.0, 3)).after(Pair(new, flips=Counts(0.5, 4)))
+    assert anew is not None and anew.flips is None
+
+
+def test_only_these_two_versions_are_compared() -> None:
+    copies = Copies(BEFORE, compared=Compared(AFTER, NOW, copies=10, rows=10, flipped=3, flips=3.0))
+    assert flips_in(copies, COMPARED, None) == Counts(3.0, 10)
+    other = replace(COMPARED, new=entry(9))
+    for step, found in ((other, copies), (STEP, copies), (COMPARED, None), (COMPARED, Copies(BEFORE))):
+        assert flips_in(found, step, None) is None
 
 
 def test_a_step_that_is_baked_is_followed_by_the_next_and_the_last_by_nothing() -> None:
@@ -330,3 +399,11 @@ def test_a_way_back_and_what_nobody_knows_is_no_rollout() -> None:
     assert baking_in(records, table(9), SLOT) is None
     assert baking_in([], table(8), SLOT) is None
     assert baking_in(records, table(8), Slot("prod", "wine", Lane.LIVE)) is None
+
+
+def test_the_routes_say_what_its_answers_are_compared_with() -> None:
+    records = [record(1, 7, None), record(2, 8, 7)]
+    whole = RouteTable("prod", 3, {"churn": Route(AFTER, compared=BEFORE)})
+    found, without = baking_in(records, whole, SLOT), baking_in(records, table(8), SLOT)
+    assert found is not None and found.compared == BEFORE
+    assert without is not None and without.compared is None

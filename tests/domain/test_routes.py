@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.domain.plan import targets as all_of
 from bot.domain.release import Lane
 from bot.domain.routes import Canary, Route, RouteTable, Target, routed
 
@@ -134,8 +135,9 @@ def test_only_a_table_that_divides_is_of_format_2() -> None:
     """A gateway of before refuses what it cannot divide, and takes everything else."""
     shared = RouteTable("dev", 4, {"churn": Route(LIVE, SHADOW, shadow_share=10)})
     one_by_one = RouteTable("dev", 4, {"churn": Route(LIVE, SHADOW, partly=True)})
-    tables = (TABLE, DIVIDED, shared, one_by_one)
-    assert [json.loads(table.to_json())["format"] for table in tables] == [1, 2, 2, 2]
+    compared = RouteTable("dev", 4, {"churn": Route(LIVE, compared=CANARY.target)})
+    tables = (TABLE, DIVIDED, shared, one_by_one, compared)
+    assert [json.loads(table.to_json())["format"] for table in tables] == [1, 2, 2, 2, 2]
     assert all(RouteTable.from_json(table.to_json()) == table for table in tables)
     assert DIVIDED.undivided(["churn", "nothing"]).models == TABLE.models
 
@@ -173,6 +175,8 @@ def with_canary(**changes: Any) -> dict[str, Any]:
         ({"live": LIVE.to_json(), "partly": False}, "partly is true"),
         ({"live": LIVE.to_json(), "partly": 1}, "partly is true"),
         ({"shadow": SHADOW.to_json(), "partly": True}, "needs a live version"),
+        ({"shadow": SHADOW.to_json(), "compared": LIVE.to_json()}, "needs a live version"),
+        ({"live": LIVE.to_json(), "compared": []}, "a target has other keys"),
     ],
 )
 def test_a_table_that_divides_in_no_way_that_is_known_is_refused(entry: dict[str, Any], says: str) -> None:
@@ -192,6 +196,34 @@ def test_who_changes_what_is_live_ends_the_canary_and_a_shadow_does_not() -> Non
     assert route.having(Lane.LIVE, CANARY.target) == Route(CANARY.target, SHADOW)
     assert route.having(Lane.SHADOW, None) == Route(LIVE, None, CANARY)
     assert route.answering == (LIVE, CANARY.target)
+
+
+def test_what_is_compared_ends_with_the_pair() -> None:
+    new, again = CANARY.target, Target("churn.1a2b3c4d", 7, LIVE.digest)
+    step = Route(LIVE, SHADOW, CANARY).comparing(LIVE)
+    assert (step.newest, step.compared, step.compared_beside) == (new, LIVE, None)
+    assert step.undivided() == Route(LIVE, SHADOW), "a step that is put back is compared with nothing"
+    assert step.divided(CANARY).compared is None, "each step says it anew"
+    assert step.again(Lane.LIVE, again).compared == again, "under its new name"
+    whole = step.having(Lane.LIVE, new).comparing(LIVE)
+    assert (whole.live, whole.compared, whole.compared_beside) == (new, LIVE, LIVE)
+    assert whole.undivided() == whole, "another change that fails leaves it"
+    assert whole.again(Lane.LIVE, again).compared == LIVE
+    assert whole.having(Lane.SHADOW, None).compared == LIVE
+    assert whole.having(Lane.LIVE, LIVE).compared is None and whole.comparing(new).compared is None
+
+
+def test_what_is_compared_is_in_use() -> None:
+    whole = RouteTable("dev", 4, {"churn": Route(CANARY.target, compared=LIVE)})
+    (live, before) = routed(whole)
+    assert (live.target, live.fills_its_slot) == (CANARY.target, True)
+    assert (before.target, before.fills_its_slot, before.is_compared) == (LIVE, False, True)
+    assert (live.answers_users, before.answers_users, before.why) == (
+        True,
+        False,
+        "what the version in service is compared with",
+    )
+    assert all_of(whole) == [CANARY.target, LIVE]
 
 
 def test_a_canary_is_in_service_beside_the_live_version() -> None:

@@ -157,7 +157,7 @@ def test_no_more_models_have_series_than_there_may_be(monkeypatch: pytest.Monkey
     counts.follow(routes)
     for _, counter in counts.counters():
         counter.note(200, 0.01)
-    totals = metrics.totals_of(routes, counts, refusals={}, reloads={}, shadows={}, recorded={})
+    totals = metrics.totals_of(routes, counts, refusals={}, reloads={}, shadows={}, before={}, recorded={})
     found = samples(metrics.exposition(_scrape(routes, totals), accept="")[0].decode())
     models = {labels["model"] for _, of in found if "model" in (labels := dict(of))}
     assert models == {"model-0", "model-1", metrics.OTHERS}
@@ -173,7 +173,7 @@ def test_a_version_that_gets_a_share_is_told_from_the_live_one() -> None:
     counts = TrafficCounts()
     counts.follow(routes)
     counts.counter("adder", target(8)).note(500, 0.01)
-    totals = metrics.totals_of(routes, counts, refusals={}, reloads={}, shadows={}, recorded={})
+    totals = metrics.totals_of(routes, counts, refusals={}, reloads={}, shadows={}, before={}, recorded={})
     found = samples(metrics.exposition(_scrape(routes, totals), accept="")[0].decode())
     assert value(found, "failed_requests_total", model="adder", version="8", lane="canary") == 1
     assert value(found, "failed_requests_total", model="adder", version="7", lane="live") == 0

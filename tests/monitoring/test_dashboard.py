@@ -66,6 +66,7 @@ def test_every_metric_of_ours_is_on_the_dashboard() -> None:
         "promobot_gateway_workers",
         "promobot_gateway_recorded_requests_total",
         "promobot_gateway_shadow_left_out_total",
+        "promobot_gateway_compared_left_out_total",
     }
 
 

@@ -72,3 +72,11 @@ def test_a_gateway_that_is_too_old_for_a_rollout_is_named_before_one_begins(
 
 def test_one_that_is_too_old_will_do_where_nothing_is_divided(stand_in: StandIn) -> None:
     assert tried(stand_in, OLD, {"churn": RolloutRules()})
+
+
+def test_a_gateway_that_is_too_old_to_compare_is_named_too(stand_in: StandIn) -> None:
+    limits = RolloutRules(bake=Bake(max_flips=0.02))
+    with pytest.raises(Refused, match="gw-0 is too old for `max_flips` in the settings") as refused:
+        tried(stand_in, NEW, {"churn": limits})
+    assert "Bring it up to date first" in refused.value.next_step
+    assert tried(stand_in, {**NEW, "compared": {}}, {"churn": limits})

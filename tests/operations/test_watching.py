@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
 from bot.domain.record import DeploymentRecord
 from bot.domain.rollout import Table
 from bot.records.ledger import RolloutNote
-from bot.sandbox.reference import LARGEST, RECIPES, train
+from bot.sandbox.reference import LARGEST, RECIPES, features, train
 from bot.training import build_package
 from tests.operations.world import HTTP, Registered, World
 
@@ -49,6 +51,34 @@ def ask(world: World, model: str, *, times: int = 1, large: int = 0) -> list[int
             answer = HTTP.post(f"{gateway.url}/v2/models/{model}/infer", json={"inputs": [given]})
             codes.append(answer.status_code)
     return codes
+
+
+def decide(world: World, model: str, rows: Sequence[Any], *, until: int, version: int | None = None) -> None:
+    """Ask for these rows in turn as a user, until so many answers are compared with the version before, in all."""
+    gateways, path = world.endpoints.gateway["dev"], f"{model}/versions/{version}" if version else model
+    for number in range(20_000):
+        given = {"name": "X", "shape": [1, 30], "datatype": "FP32", "data": rows[number % len(rows)].tolist()}
+        url = gateways[number % len(gateways)].url
+        HTTP.post(f"{url}/v2/models/{path}/infer", json={"inputs": [given]}).raise_for_status()
+        if number % 20 == 19:
+            counted = [HTTP.get(f"{gateway.url}/routes").json()["compared"][model] for gateway in gateways]
+            if sum(one["compared"]["copies"] for one in counted) >= until:
+                return
+    pytest.fail("too few answers were compared")
+
+
+def rows_to_decide(*recipes: str) -> list[Any]:
+    """Return rows of which every third one is decided otherwise by the second of two recipes; of one, plain rows."""
+    rows = features().held_out
+    labels = [_labels(train(RECIPES[recipe]).model, rows) for recipe in recipes]
+    same, other = (np.flatnonzero(labels[0] == labels[-1]), np.flatnonzero(labels[0] != labels[-1]))
+    wrong = [rows[other[number % len(other)]] for number in range(5)] if len(other) else []
+    return [rows[index] for index in same[:10]] + wrong
+
+
+def _labels(model: onnx.ModelProto, rows: Any) -> Any:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(["label"], {"X": rows})[0].ravel()
 
 
 def watched(world: World, **options: Any) -> Any:
@@ -124,6 +154,67 @@ def test_a_canary_that_is_slow_is_put_back(world: World, tmp_path: Path) -> None
     (found,) = done.document["rollouts"]
     assert (found["state"], found["percent"], world.version(model)) == ("put back", 50, 1), done
     assert "canary" not in world.routes()["models"][model]
+
+
+COMPARED = {"max_flips": 0.02, "max_p95_worse": 1000, "max_error_rate": 0.5}
+
+
+@pytest.mark.slow
+def test_a_version_that_is_wrong_on_some_rows_is_put_back(world: World) -> None:
+    """No request fails, and none is late. The version before says what it would have answered."""
+    model, *_ = two_versions(world, "weak", **COMPARED)
+    route = world.routes()["models"][model]
+    assert (route["live"]["version"], route["compared"]["version"]) == (2, 1)
+    assert world.words("drift", "--env", "dev").code == 0, "what is compared is in use, and whole"
+    decide(world, model, rows_to_decide("first", "weak"), until=60)
+    done = watched(world)
+    (found,) = done.document["rollouts"]
+    assert (found["state"], world.version(model), world.quarantined(model)) == ("put back", 1, [2]), done
+    assert [signal["signal"] for signal in found["table"]["signals"] if signal["is_breach"]] == ["flips"]
+    assert "compared" not in world.routes()["models"][model]
+    assert "of decisions of 2 are others than those of 1 to the same requests" in last(world, model).reason
+    (revert,) = world.reverts(model)
+    assert "| other decisions | ⚠️ " in revert["body"], revert["body"]
+    assert "of decisions of 2 are others" in json.dumps(world.slack(model)[-1])
+
+
+@pytest.mark.slow
+def test_a_canary_that_is_wrong_on_some_rows_is_put_back(world: World) -> None:
+    model = _at_half(world, "weak")
+    route = world.routes()["models"][model]
+    assert (route["canary"]["version"], route["compared"]) == (2, route["live"])
+    decide(world, model, rows_to_decide("first", "weak"), until=60, version=2)
+    done = watched(world)
+    (found,) = done.document["rollouts"]
+    assert (found["state"], found["percent"], world.version(model)) == ("put back", 50, 1), done
+    assert set(world.routes()["models"][model]) == {"live"}
+
+
+@pytest.mark.slow
+def test_a_version_that_decides_as_the_one_before_bakes_step_by_step(world: World) -> None:
+    model = _at_half(world, "first", minutes=0.0001)
+    (waits,) = watched(world).document["rollouts"]
+    assert waits["said"].endswith("0 of 40 answers compared"), waits
+    assert set(ask(world, f"{model}/versions/2", times=40)) == {200}
+    decide(world, model, rows_to_decide("first"), until=40, version=2)
+    assert watched(world).document["rollouts"][0]["state"] == "next step"
+    route = world.routes()["models"][model]
+    assert (route["live"]["version"], route["compared"]["version"], "canary" in route) == (2, 1, False)
+    decide(world, model, rows_to_decide("first"), until=40)
+    (baked,) = watched(world).document["rollouts"]
+    signal = baked["table"]["signals"][-1]
+    assert (baked["state"], signal["signal"], signal["new"]) == ("baked", "flips", 0.0), baked
+
+
+def _at_half(world: World, second: str, **bake: Any) -> str:
+    """Serve a version, and a second one to half of the users beside it, whose decisions are compared."""
+    model = world.model()
+    world.configure("dev", rollout={model: {"steps": [50, 100], "bake": {**BAKE, **COMPARED, **bake}}})
+    world.served(world.register(model))
+    world.merged(world.register(model, second, note="2"))
+    assert world.bot("deploy", "--env", "dev").code == 0
+    assert set(ask(world, f"{model}/versions/1", times=200)) == {200}
+    return model
 
 
 def _slow_after_a_quick_one(world: World, folder: Path, **rules: Any) -> tuple[str, Registered, Registered]:

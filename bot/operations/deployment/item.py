@@ -46,6 +46,8 @@ class Item:
     """Whether it is in service already and its bytes are repaired, so that a canary beside it stays."""
     rollout: Rollout | None = None
     """The step of a rollout that it makes; None where it goes to all users at once, and nobody looks after it."""
+    compares: bool = False
+    """Whether gateways compare what it answers with what the version before answers to the same requests."""
     in_place: bool = False
     """Whether Tritons get it one after another, in the place of the one in service."""
 
@@ -62,11 +64,14 @@ class Item:
             return replace(placed, partly=True) if self.in_place else placed
         if self.rollout is not None and not self.rollout.is_whole and self.target is not None:
             salt = self.change.judged_digest
-            return route.divided(Canary(self.target, self.rollout.percent, self.rollout.key, salt))
-        route = route.having(lane, self.target)
+            divided = route.divided(Canary(self.target, self.rollout.percent, self.rollout.key, salt))
+            return divided.comparing(route.live) if self.compares else divided
+        before, route = route.live, route.having(lane, self.target)
         if lane is Lane.SHADOW and self.change.after is not None:
             return replace(route, shadow_share=self.change.after.percent)
-        return replace(route, partly=True) if self.in_place else route
+        if self.in_place:  # no Triton has room for both
+            return replace(route, partly=True)
+        return route.comparing(before) if self.compares else route
 
     def seeing(self, name: CriterionName, proof: str, *, holds: bool = True) -> Item:
         """Return it with a criterion seen to hold, or not to; the latest look counts."""

@@ -182,8 +182,8 @@ def _load_again(
     in_waves(ready, prove_one)
     for wave in reversed(ready):
         # It had nothing before, and gateways ask another Triton as long as it has nothing. A part that no route names
-        # stays: another version under its name may be in service, and what asks it goes.
-        run.map([w for w in wave if not w.asked_by and isinstance(failed.get(w.target), Rejected)], take_off)
+        # or that is only compared stays: another version under its name may be in service, and what asks it goes.
+        run.map([w for w in wave if w.is_routed and isinstance(failed.get(w.target), Rejected)], take_off)
     return failed
 
 

@@ -84,6 +84,8 @@ class Restoration:
         self._wrong[what] = said
         if what.asked_by:
             self.problems.append(_asked_and_wrong(what, said))
+        if what.is_compared:
+            self.problems.append(_compared_and_wrong(what, said))
 
     def items(self, changing: list[Change], desired: Desired) -> list[Item]:
         """Return what is to be published again: all that is wrong but what a change replaces anyway.
@@ -236,6 +238,14 @@ def _asked_and_wrong(what: Routed, said: str) -> str:
     return (
         f"{name} is asked by {what.asked_by}, and no route names it: {said}. "
         f"Neither is loaded where it is missing; {words.asked_again(what.asked_by)}"
+    )
+
+
+def _compared_and_wrong(what: Routed, said: str) -> str:
+    """The version before is damaged, with which the one in service is compared; it answers nobody."""
+    return (
+        f"{what.target.triton_model} {what.target.version} is what {what.slot.model} is compared with: {said}. It is "
+        "not loaded where it is missing, so fewer answers are compared"
     )
 
 

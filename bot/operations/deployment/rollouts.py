@@ -66,7 +66,15 @@ def set_out(
         rollout = _next(run, group, table, due) or _first(run, group, table)
         if rollout is not None:
             found.update({item.id: rollout for item in group})
-    return [replace(item, rollout=found.get(item.id, item.rollout)) for item in items]
+    out = [replace(item, rollout=found.get(item.id, item.rollout)) for item in items]
+    return [replace(item, compares=_compares(run, item)) for item in out]
+
+
+def _compares(run: Run, item: Item) -> bool:
+    """Whether the rules limit how many decisions may change. Of a bundle the part is compared that users ask."""
+    model, rules = item.change.model, run.settings.rollout_of(item.change.model).watched
+    is_asked = run.settings.parts_with(model)[-1] == model
+    return item.rollout is not None and is_asked and rules is not None and rules.max_flips is not None
 
 
 def _next(run: Run, group: Sequence[Item], table: RouteTable, due: Due | None) -> Rollout | None:
