@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -278,6 +279,33 @@ def test_no_job_has_a_token_that_could_leak() -> None:
         "publish"
     ]
     assert "contents" not in jobs()["publish"]["permissions"], "it runs nothing of the repository"
+
+
+@pytest.mark.parametrize(("tag", "is_candidate"), [("v1.2.3", False), ("v1.2.3rc1", True)])
+def test_a_candidate_is_a_pre_release(tmp_path: Path, tag: str, is_candidate: bool) -> None:
+    files = tmp_path / "runner/all"
+    files.mkdir(parents=True)
+    for name in ("SHA256SUMS", "a.whl", "a.tar.gz", "a.cdx.json", "a.sigstore.json", "notes.md"):
+        (files / name).write_text("It is better.\n")
+    (files / "bot.image").write_text(f"ghcr.io/acme/promobot:1.2.3@sha256:{'a' * 64}\n")
+    (tmp_path / "programs").mkdir()
+    (tmp_path / "programs/gh").write_text(GH)
+    (tmp_path / "programs/gh").chmod(0o755)
+    (step,) = (step for step in jobs()["release"]["steps"] if "run" in step)
+    variables = {"RUNNER_TEMP": str(tmp_path / "runner"), "GITHUB_REF_NAME": tag, "VERSION": tag[1:]}
+    subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+        env={
+            "PATH": f"{tmp_path}/programs:/usr/bin:/bin",
+            "RELEASE_DESK": str(tmp_path),
+            "GITHUB_REPOSITORY": "a/b",
+            **variables,
+        },
+        check=True,
+    )
+    assert ("--prerelease" in (tmp_path / "gh").read_text().splitlines()) is is_candidate
+    notes = (tmp_path / "notes.md").read_text()
+    assert notes.startswith(f"It is better.\n\n### Images\n\n- `ghcr.io/acme/promobot:1.2.3@sha256:{'a' * 64}`\n")
 
 
 def test_the_publisher_is_the_uv_of_the_lock() -> None:
