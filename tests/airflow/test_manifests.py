@@ -155,7 +155,7 @@ def test_the_image_is_built_from_the_lock_on_images_that_are_named_by_digest() -
     built = stages(text)
     assert re.findall(r"^(ARG .*|FROM .*)$", text, re.MULTILINE) == [
         *("ARG PYTHON", "ARG AIRFLOW"),  # no default, which could move
-        *("FROM ${PYTHON} AS build", "FROM ${AIRFLOW} AS airflow"),
+        *("FROM ${PYTHON} AS build", "ARG VERSION=", "FROM ${AIRFLOW} AS airflow"),
     ]
     assert f"--tag {VALUES['defaultAirflowRepository']}:{VALUES['defaultAirflowTag']} " in text
     assert f"docker.io/apache/airflow:{VALUES['airflowVersion']}-python3.11" in text
