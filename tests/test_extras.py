@@ -138,7 +138,7 @@ def in_a_process_with(distributions: set[str], program: str) -> subprocess.Compl
 
 def test_the_extras_are_these() -> None:
     _, optional = declared()
-    assert set(optional) == {*PARTS, "release", "test"} - {""}
+    assert set(optional) == {*PARTS, "docs", "release", "test"} - {""}
 
 
 def test_an_application_that_mounts_the_gateway_installs_little() -> None:

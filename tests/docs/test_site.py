@@ -1,0 +1,54 @@
+"""The site: its generated pages are current, and it is built without a warning and loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.site import hooks, reference
+from tests.site.__main__ import build
+
+PROJECT = Path(__file__).parents[2]
+CONFIG = {"repo_url": "https://github.example/acme/promobot/"}
+
+
+@pytest.mark.parametrize("path", reference.pages())
+def test_a_generated_page_is_what_the_code_says(path: str) -> None:
+    assert (PROJECT / path).read_text() == reference.pages()[path], "write it again: python -m tests.site --pages"
+
+
+@pytest.mark.parametrize(
+    ("page", "link", "becomes"),
+    [
+        ("how-to/slack.md", "[x](../../README.md#the-verbs)", "[x]({}/README.md#the-verbs)"),
+        ("how-to/slack.md", "[x](../explanation/security.md)", "[x](../explanation/security.md)"),
+        ("how-to/slack.md", "![x](../board/board.png)", "![x](../board/board.png)"),
+        ("index.md", "[x](../tests/)", "[x]({}/tests)"),
+        ("index.md", "[x](https://dora.dev) [y](#words)", "[x](https://dora.dev) [y](#words)"),
+    ],
+)
+def test_a_link_that_leaves_the_pages_leads_to_the_repository(page: str, link: str, becomes: str) -> None:
+    at = SimpleNamespace(file=SimpleNamespace(src_uri=page))
+    there = "https://github.example/acme/promobot/blob/main"
+    assert hooks.on_page_markdown(link, page=at, config=CONFIG) == becomes.format(there)
+
+
+def test_diagrams_are_drawn_by_the_file_that_the_decision_names() -> None:
+    text = (PROJECT / "docs/site/mermaid.tiny.js").read_bytes()
+    assert hashlib.sha256(text).hexdigest() == "7a644017d37f93c8359790884e6b67fb1f747c78eb20475952404bd87190a3f8"
+    assert "11.17.2" in (PROJECT / "docs/decisions/0079-the-site.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    done = build(tmp_path / "site")
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    loaded = re.compile(
+        r"<(?:script|img|iframe)[^>]+src=\"(?:https?:)?//|<link[^>]+stylesheet[^>]+href=\"(?:https?:)?//"
+    )
+    pages = [*(tmp_path / "site").rglob("*.html")]
+    assert len(pages) > 100 and [str(page) for page in pages if loaded.search(page.read_text())] == []
