@@ -8,6 +8,7 @@ images' build file, and tests/releases compares the wheel in them with the relea
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -180,6 +181,10 @@ def test_a_tag_becomes_a_release(desk: Desk, forge_folder: Path) -> None:
     signed = desk.noted("attested")
     assert [line for line in signed if not line.startswith(("sbom", "publish"))] == sorted(
         [f"provenance {digest}  {name} pushed=false" for name, digest in files.items()]
+        + [
+            f"provenance {hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name} pushed=false"
+            for file in (desk.folder / "artifacts/about").glob("*.cdx.json")
+        ]
         + [
             f"provenance {digest.removeprefix('sha256:')}  {name.rpartition(':')[0]} pushed=true"
             for name, digest in digests.items()
