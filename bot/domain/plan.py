@@ -41,6 +41,22 @@ class Plan:
         return not (self.changes or any(self.load.values()) or self.reload or self.silent)
 
 
+def ahead_of(live: Live) -> tuple[str, RouteTable] | None:
+    """Return the gateway that serves the highest generation of the routes, where the share does not know it yet.
+
+    That happens only where the share is older than the gateways: it came out of a backup, or is a new one.
+    """
+    ahead = [
+        (table.generation, name, table)
+        for name, table in live.gateways.items()
+        if table is not None
+        and table.environment == live.routes.environment
+        and table.generation > live.routes.generation
+    ]
+    _, name, table = max(ahead, key=lambda one: one[:2], default=(0, "", None))
+    return (name, table) if table is not None else None
+
+
 def targets(table: RouteTable) -> list[Target]:
     """Return every target of the table: live ones, shadows, canaries, and what is compared with these."""
     compared = (route.compared_beside for route in table.models.values())

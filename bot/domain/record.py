@@ -188,6 +188,12 @@ def run_of(deployment: str, environment: str) -> str:
     return f"{environment}-{deployment.removeprefix(f'{environment}-').partition('-')[0]}"
 
 
+def turn_of(deployment: str, environment: str) -> int:
+    """Return the turn in which a deployment began: 12 of ``dev-00000012-churn``; 0 of a name without one."""
+    turn = run_of(deployment, environment).rpartition("-")[2]
+    return int(turn) if turn.isascii() and turn.isdecimal() else 0
+
+
 def outcome_of(criteria: Iterable[Criterion], *, switched: bool) -> Outcome:
     """Decide the outcome from what was seen: ``switched`` says whether users ever got the new version."""
     held = {criterion.name for criterion in criteria if criterion.holds}
@@ -235,9 +241,13 @@ def verified_by(
 def undoes(records: Iterable[DeploymentRecord], change: Change) -> bool:
     """Say whether a change goes back: what it asks for was verified in service before what it replaces first was.
 
-    Putting a version into service again that was rolled back once is a second try, not a way back.
+    Putting a version into service again that was rolled back once is a second try, not a way back. Neither is it one
+    where the last record says that users had it already: nobody decided against what came out of a backup.
     """
     if change.before is None or change.after is None:
+        return False
+    records = list(records)
+    if had_already(records, change):
         return False
     first: list[str] = []
     for record in records:
@@ -247,6 +257,19 @@ def undoes(records: Iterable[DeploymentRecord], change: Change) -> bool:
     before = digest_of(change.left) or change.before.digest
     after = digest_of(change.bundle) or change.after.digest
     return after in first and (before not in first or first.index(after) < first.index(before))
+
+
+def had_already(records: Iterable[DeploymentRecord], change: Change) -> bool:
+    """Say whether the last record of this place brought what the change asks for, and an older one what it replaces.
+
+    Then the routes are older than the records: they came out of a backup, and the change only restores them.
+    """
+    own = [one for one in records if one.slot == change.slot]
+    last = own[-1] if own else None
+    if last is None or change.before is None or not last.verified or last.after is None:
+        return False
+    has_it = (last.after, digest_of(last.bundle)) == (change.after, digest_of(change.bundle))
+    return has_it and any(one.verified and one.after == change.before for one in own)
 
 
 def failed_as_before(records: Iterable[DeploymentRecord], record: DeploymentRecord) -> DeploymentRecord | None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bot.domain.bundle import Bundle
 from bot.domain.bundled import entries_of
 from bot.domain.desired import Entry
+from bot.domain.record import DeploymentRecord, turn_of
 from bot.domain.release import Lane, Slot
 from bot.errors import PromobotError, Refused
 
@@ -72,6 +73,12 @@ class WayBack(BaseModel):
     def name(self) -> str:
         """Name of its file, without the ending."""
         return f"{self.turn:08d}-{self.model}"
+
+
+def decided_since(way: WayBack, records: Iterable[DeploymentRecord]) -> bool:
+    """Say whether a later turn brought something else into service: then the note came out of a backup."""
+    later = (one for one in records if one.slot == way.slot and turn_of(one.id, way.environment) > way.turn)
+    return any(one.verified and one.after != way.target for one in later)
 
 
 def _is_same(one: Entry | None, other: Entry | None) -> bool:

@@ -53,7 +53,7 @@ def cleanup(platform: Platform, *, dry_run: bool, say: Say) -> CleanedUp:
     systems = platform.serving()
     if dry_run:
         return _Cleanup(platform, systems, None, say).run()
-    with systems.share.lease() as held:
+    with systems.share.lease(above=platform.ledger.newest_turn()) as held:
         return clean_up(platform, systems, held=held, say=say)
 
 

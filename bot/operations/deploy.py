@@ -20,7 +20,7 @@ from bot.concurrency import lazy
 from bot.domain.bundled import is_first_of_its_bundle, together
 from bot.domain.desired import Change, Desired
 from bot.domain.hold import Held
-from bot.domain.plan import plan, serves
+from bot.domain.plan import Live, plan, serves
 from bot.domain.record import DeploymentRecord, known_entries
 from bot.domain.routes import RouteTable
 from bot.errors import LeaseLost, PromobotError
@@ -28,6 +28,7 @@ from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.cleanup import clean_up
 from bot.operations.deployment.admission import Admission, admit_all, held_among, is_quarantined
+from bot.operations.deployment.catching_up import catch_up
 from bot.operations.deployment.conclusion import conclude, flush_outbox, make_git_follow
 from bot.operations.deployment.in_place import going_back, name_version
 from bot.operations.deployment.item import Item, go_on, with_changed
@@ -95,7 +96,8 @@ def deploy(platform: Platform, *, say: Say, deep: bool = False, due: Due | None 
     systems, repository = platform.serving(), platform.repository()
     seconds = settings.deadlines.turn_seconds
     wait_seconds = seconds if due is None else min(seconds, STEP_WAITS_SECONDS)
-    with systems.share.lease(wait_seconds=wait_seconds, yields=due is not None) as held:
+    newest = platform.ledger.newest_turn()
+    with systems.share.lease(wait_seconds=wait_seconds, yields=due is not None, above=newest) as held:
         # Read under the lease: what was merged while we waited for it is deployed, too.
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
@@ -137,16 +139,22 @@ def converge(
     tell: Tell | None = None,
     due: Due | None = None,
     at_once: bool = False,
+    seen: Live | None = None,
 ) -> Deployed:
     """Make what is served equal to ``desired``: main's head, or what a person rolls back to right now.
 
     ``tell`` gets the records and what is held before the journal is closed: who is killed on the way tells again.
     ``due`` makes one step of a rollout; without it rollouts under way stay where they are. ``at_once`` begins none.
+    ``seen`` is what everybody was just seen to have, and the share has caught up with it.
     """
     flush_outbox(run)
+    if seen is None:
+        there = observe(run.settings, run.systems)
+        seen = catch_up(run, there)
+        deep = deep or seen is not there
     records = _finish_going_back(run)
     unfinished = Unfinished(run)
-    current = observe(run.settings, run.systems)
+    current = observe(run.settings, run.systems) if records else seen
     note(run.systems.share, current.silent, at=datetime.now(UTC), say=run.say)
     # Where a deployment was cut off, what is routed is not known to be good: what was before it is.
     before = unfinished.last_verified(current.routes)

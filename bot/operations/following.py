@@ -17,7 +17,7 @@ from bot.domain.proposal import Edit
 from bot.domain.record import verified_bundles, verified_entries
 from bot.domain.release import Lane, Slot
 from bot.domain.scope import revert_branch
-from bot.domain.way_back import WayBack, latest
+from bot.domain.way_back import WayBack, decided_since, latest
 from bot.operations import Say
 from bot.operations.attempts import reported
 from bot.operations.proposing import Asking, Draft, Proposed, put_proposal
@@ -81,7 +81,7 @@ def let_git_follow(platform: Platform, held: HeldShare, desired: Desired, say: S
         was_verified = wanted is not None and (wanted.version, wanted.digest) in verified
         if asks is not None:
             was_verified = asks.digest in {bundle.digest for bundle in verified_bundles(history, slot)}
-        if way.is_overtaken(wanted, was_verified=was_verified, asks=asks):
+        if decided_since(way, history) or way.is_overtaken(wanted, was_verified=was_verified, asks=asks):
             forget_ways_back(share, ways, model=about)
             continue
         hold_what_main_asks(HeldLedger(ledger, held.lease.check), way, wanted, asks)

@@ -291,17 +291,21 @@ def _bundle_to_go_to(
 def _put_back_now(platform: Platform, ask: GoBack, main: _MainEntry, target: Destination, say: Say) -> _Back:
     """Put the runtime back, also during a deployment: note it, hold the version that it leaves, then switch."""
     from bot.operations.deploy import converge
+    from bot.operations.deployment.catching_up import catch_up
     from bot.operations.deployment.run import Run
     from bot.operations.deployment.unfinished import verified_routes
+    from bot.operations.observe import observe
 
     systems, environment = platform.serving(), platform.environment
     beside = f", with all of its bundle {target.bundle.name}," if target.bundle else ""
     say(f"putting {ask.model} back to {target.entry.version}{beside} in {environment} now")
-    with systems.share.lease(overtake=True) as held:
+    with systems.share.lease(overtake=True, above=platform.ledger.newest_turn()) as held:
         # Nothing else moves: neither what main asks for besides, nor what a deployment that is overtaken here was
         # about to bring, may stand in the way of the way back.
         run = Run(platform, systems, held=held, commit=main.commit, say=say)
         history = run.ledger.deployments()
+        # Before anything is decided by the routes: those of a share that came out of a backup are old.
+        seen = catch_up(run, observe(run.settings, run.systems))
         verified = verified_routes(systems.share, environment, history)
         wanted = asked_for(verified, known_entries(history))
         for model, entry in target.whole.items():
@@ -311,7 +315,7 @@ def _put_back_now(platform: Platform, ask: GoBack, main: _MainEntry, target: Des
         # the switch: if this run is interrupted anywhere, the next one resumes the rollback instead.
         is_noted = _try_to_note(held, way, say)
         is_held = _try_to_hold(run.ledger, way, say)
-        deployed = converge(run, wanted, at_once=True)
+        deployed = converge(run, wanted, at_once=True, seen=seen)
         if not is_held:
             _hold(run.ledger, way)
         return _Back(way, is_noted, deployed)

@@ -19,7 +19,7 @@ from bot.domain.evidence import CasesInService, CheckResult, Evidence, Revocatio
 from bot.domain.names import short
 from bot.domain.origin import Origin
 from bot.domain.quarantine import QuarantineEvent, quarantined_by
-from bot.domain.record import DeploymentRecord
+from bot.domain.record import DeploymentRecord, turn_of
 from bot.domain.release import Release, Slot
 from bot.domain.rollout import Table
 from bot.errors import Refused, Rejected
@@ -194,6 +194,11 @@ class Ledger:
     def newest_deployment(self) -> str:
         """Return the id of the newest deployment record; an empty string where there is none."""
         return max((_id_of(key) for key in self._store.keys(f"deployments/{self.environment}")), default="")
+
+    def newest_turn(self) -> int:
+        """Return the highest turn of which there is a record; 0 where there is none."""
+        newest = self.newest_deployment()
+        return turn_of(newest, self.environment) if newest else 0
 
     def with_new(self, known: Sequence[DeploymentRecord]) -> list[DeploymentRecord]:
         """Return these records and those that were written since, oldest first.

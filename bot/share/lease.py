@@ -60,10 +60,13 @@ class Leases(Part):
     """Where a lease is taken."""
 
     @contextmanager
-    def take(self, *, overtake: bool = False, wait_seconds: float = 60, yields: bool = False) -> Iterator[Lease]:
+    def take(
+        self, *, overtake: bool = False, wait_seconds: float = 60, yields: bool = False, above: int = 0
+    ) -> Iterator[Lease]:
         """Take the lease, with the next token. Waits for its holder, and for all who overtook; these wait for nobody.
 
-        Who ``yields`` raises Busy where the holder is not done by then; all others take it from the holder.
+        Who ``yields`` raises Busy where the holder is not done by then; all others take it from the holder. The token
+        is greater than ``above``: a share that came out of a backup no longer knows the turns that were taken since.
 
         The locks are politeness; the token decides. A holder that was overtaken, or that was paused and wakes up
         late, finds a higher token, even if it still has the lock. The overtaken holder leaves its lock to the next
@@ -88,7 +91,7 @@ class Leases(Part):
                         next_step="`promobot status` shows what it does.",
                     )
                 folder = self.state / "turns"
-                lease = Lease(take_token(folder), alone, folder)
+                lease = Lease(take_token(folder, above=above), alone, folder)
                 if not overtake:
                     unlock(overtaking)
             yield lease
@@ -123,8 +126,8 @@ def latest_token(folder: Path) -> int:
     return max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0)
 
 
-def take_token(folder: Path) -> int:
-    number = latest_token(folder)
+def take_token(folder: Path, *, above: int = 0) -> int:
+    number = max(latest_token(folder), above)
     while True:
         number += 1
         try:

@@ -49,9 +49,12 @@ class ModelRepository:
         self._volume.begin()
 
     @contextmanager
-    def lease(self, *, overtake: bool = False, wait_seconds: float = 60, yields: bool = False) -> Iterator[HeldShare]:
+    def lease(
+        self, *, overtake: bool = False, wait_seconds: float = 60, yields: bool = False, above: int = 0
+    ) -> Iterator[HeldShare]:
         """Take the lease; yield what may write as long as it is held. See :meth:`bot.share.lease.Leases.take`."""
-        with Leases(self._volume).take(overtake=overtake, wait_seconds=wait_seconds, yields=yields) as lease:
+        leases = Leases(self._volume)
+        with leases.take(overtake=overtake, wait_seconds=wait_seconds, yields=yields, above=above) as lease:
             yield HeldShare(self._volume, self._notes, lease, files_at_once=self._files_at_once)
 
 

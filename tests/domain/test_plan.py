@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.desired import Desired, Entry
-from bot.domain.plan import Live, in_service, plan, serves, targets
+from bot.domain.plan import Live, ahead_of, in_service, plan, serves, targets
 from bot.domain.routes import Route, RouteTable, Target
 from tests.domain.entries import entry
 
@@ -139,3 +139,12 @@ def test_shares_that_are_the_same_percentage_are_no_change() -> None:
         route = replace(TABLE.models["churn"], shadow_share=round(share * 100))
         asked = DESIRED.model_copy(update={"shadow": {"churn": entry(8, share=share)}})
         assert plan(asked, live(replace(TABLE, models={**TABLE.models, "churn": route})), known=KNOWN).nothing
+
+
+def test_a_share_is_behind_where_a_gateway_has_seen_a_later_generation() -> None:
+    later = replace(TABLE, generation=6)
+    latest = replace(TABLE, generation=9)
+    assert ahead_of(live(TABLE)) is None
+    assert ahead_of(live(TABLE, gateways={"g0": replace(TABLE, generation=3), "g1": None})) is None
+    assert ahead_of(live(TABLE, gateways={"g0": later, "g1": latest, "g2": TABLE})) == ("g1", latest)
+    assert ahead_of(live(TABLE, gateways={"g0": RouteTable("prod", 9)})) is None, "another environment's"

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from bot.domain.desired import Entry
-from bot.domain.way_back import WayBack, choose, latest, may_wait
+from bot.domain.way_back import WayBack, choose, decided_since, latest, may_wait
 from bot.errors import PromobotError, Refused, Unavailable
-from tests.domain.entries import entry
+from tests.domain.entries import a_record, entry
 
 
 def _way(turn: int = 7, *, model: str = "churn", commit: str = "") -> WayBack:
@@ -81,3 +81,13 @@ def test_a_revert_waits_only_if_it_is_noted_and_nobody_refused_it(
     error: PromobotError, main_is_known: bool, is_noted: bool, waits: bool
 ) -> None:
     assert may_wait(error, main_is_known=main_is_known, is_noted=is_noted) is waits
+
+
+def test_a_note_of_a_backup_is_not_followed_past_what_came_since() -> None:
+    way, at = _way(7), datetime(2026, 11, 29, tzinfo=UTC)
+    later = a_record(entry(3), number=9, at=at)
+    assert decided_since(way, [later])
+    assert not decided_since(way, [a_record(entry(2), number=6, at=at)]), "that is what it left"
+    assert not decided_since(way, [a_record(entry(1), number=7, at=at), a_record(entry(1), number=8, at=at)])
+    assert not decided_since(way, [a_record(entry(3), number=9, at=at, outcome="put back")])
+    assert not decided_since(way, [a_record(entry(3), number=9, at=at, model="fraud")])

@@ -64,6 +64,7 @@ T_RENAMED = "tests/systems/test_renamed.py"
 T_FENCE = "tests/share/test_fence.py"
 T_LEASE_LOST = "tests/operations/test_lease_lost.py"
 T_PUBLISHING = "tests/share/test_publishing.py"
+T_RESTORED = "tests/operations/test_restored.py"
 T_BUNDLES, T_PYFUNC = "tests/reliability/test_bundles.py", "tests/operations/test_pyfunc_rules.py"
 SLACK, TABLE = "bot/systems/slack.py", "bot/gateway/table.py"
 LOADING, PUBLISHING = "bot/operations/deployment/loading.py", "bot/operations/deployment/publishing.py"
@@ -943,6 +944,78 @@ MUTATIONS = (
         '        held.reverts.keep(way.name, way.model_dump_json(indent=1) + "\\n")\n',
         "",
         (f"{T_AWAY}::{WHILE_STOPPED}",),
+    ),
+    Mutation(
+        "formats",
+        "a message of the first version is readable",
+        "bot/domain/message.py",
+        'document.get("since", 0)',
+        'document["since"]',
+        ("tests/formats/test_formats.py::test_a_message_of_the_outbox_is_sent",),
+    ),
+    Mutation(
+        "formats",
+        "a record of the first format says what users got",
+        "bot/domain/record.py",
+        '"serving": served.section(section).get(str(given.get("model")))}',
+        '"serving": None}',
+        ("tests/formats/test_formats.py::test_a_record_is_in_the_history",),
+    ),
+    Mutation(
+        "restore",
+        "turns count on behind those of which there are records",
+        LEASE,
+        "    number = max(latest_token(folder), above)\n",
+        "    number = latest_token(folder)\n",
+        ("tests/share/test_lease.py::test_a_share_out_of_a_backup_counts_on_behind_the_turns_that_it_has_forgotten",),
+    ),
+    Mutation(
+        "restore",
+        "a deployment knows the turns of which there are records",
+        "bot/operations/deploy.py",
+        "    newest = platform.ledger.newest_turn()\n",
+        "    newest = 0\n",
+        (f"{T_RESTORED}::test_a_lost_share_is_filled_again_where_everything_came_up_anew",),
+    ),
+    Mutation(
+        "restore",
+        "the share takes over the routes of a gateway that is ahead",
+        "bot/operations/deployment/catching_up.py",
+        "    ahead = ahead_of(seen)\n",
+        "    ahead = None\n",
+        (f"{T_RESTORED}::test_an_older_share_catches_up_with_its_gateways",),
+    ),
+    Mutation(
+        "restore",
+        "a rollback at once decides by the routes that users have",
+        ROLLBACK,
+        "        seen = catch_up(run, observe(run.settings, run.systems))\n",
+        "        seen = None\n",
+        (f"{T_RESTORED}::test_a_rollback_at_once_is_the_first_thing_on_an_older_share",),
+    ),
+    Mutation(
+        "restore",
+        "the routes of another platform are not taken over",
+        "bot/operations/deployment/catching_up.py",
+        "        if not _is_known(run, what.slot.model, what.target):\n",
+        "        if False:\n",
+        (f"{T_RESTORED}::test_routes_that_nobody_knows_are_not_taken_over",),
+    ),
+    Mutation(
+        "restore",
+        "nothing is blamed for what a backup routes to",
+        "bot/domain/record.py",
+        "    if had_already(records, change):\n        return False\n",
+        "",
+        ("tests/domain/test_going_back.py::test_what_goes_back",),
+    ),
+    Mutation(
+        "restore",
+        "the note of a rollback out of a backup is not followed",
+        "bot/domain/way_back.py",
+        "    return any(one.verified and one.after != way.target for one in later)\n",
+        "    return False\n",
+        ("tests/domain/test_way_back.py::test_a_note_of_a_backup_is_not_followed_past_what_came_since",),
     ),
     Mutation(
         "github away",

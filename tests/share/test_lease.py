@@ -355,3 +355,11 @@ def test_who_yields_takes_the_lease_from_nobody(share: Unfenced, start: Start) -
     holder.end()
     with share.lease(yields=True, wait_seconds=0) as held:
         assert held.lease.token == number + 1
+
+
+def test_a_share_out_of_a_backup_counts_on_behind_the_turns_that_it_has_forgotten(share: Unfenced) -> None:
+    with share.lease(above=41) as held:
+        assert held.lease.token == 42
+    with share.lease(above=7) as held:
+        assert held.lease.token == 43, "it knows later ones itself"
+    assert turns(share)[-1] == 43

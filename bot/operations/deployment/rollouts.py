@@ -9,7 +9,7 @@ from bot.domain.blame import GoesBack
 from bot.domain.bundled import place_of
 from bot.domain.desired import Change
 from bot.domain.plan import serves
-from bot.domain.record import DeploymentRecord, Rollout, undoes
+from bot.domain.record import DeploymentRecord, Rollout, had_already, undoes
 from bot.domain.release import Lane, Slot
 from bot.domain.routes import WHOLE, RouteTable
 from bot.domain.stage import Failed, Fault, PutBack, git_must_follow
@@ -98,7 +98,7 @@ def _first(run: Run, group: Sequence[Item], table: RouteTable) -> Rollout | None
     changes = [item.change for item in group]
     if rules is None or any(one.section == "shadow" or one.after is None for one in changes):
         return None
-    if any(undoes(run.of(change.slot), change) for change in changes):
+    if any(undoes(had, change) or had_already(had, change) for change in changes for had in [run.of(change.slot)]):
         return None
     is_first = any(table.route(change.model).live is None for change in changes)
     steps = (WHOLE,) if is_first else tuple(rules.steps)
