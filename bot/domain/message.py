@@ -51,7 +51,7 @@ class Message:
             document["key"],
             document["text"],
             tuple(document["blocks"]),
-            document["since"],
+            document.get("since", 0),  # messages of before were looked for as far back as Slack shows
             document.get("thread", ""),
             document.get("broadcast", False),
             deployments=tuple(document.get("deployments", ())),
