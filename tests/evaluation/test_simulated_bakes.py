@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bot.domain.sequential import Cells, Counts, is_longer, is_more_frequent, rate
+from bot.domain.sequential import Cells, Counts, is_above, is_longer, is_more_frequent, rate
 from tests.simulations import bakes, page
 from tests.simulations.__main__ import too_often_broken_off
-from tests.simulations.bakes import ENDS, FACTOR, HEALTHY, LIMIT, QUANTILE, WORSE, Bake, level
+from tests.simulations.bakes import ENDS, FACTOR, FLIPS, HEALTHY, LIMIT, QUANTILE, WORSE, Bake, level
 
 SAMPLE = (
     "5 % of both fail, half of the traffic goes to the new one",
     "p95 is half longer, 10 % of the traffic",
+    "2 % of decisions are others, 10 % of the traffic",
 )
 
 
@@ -47,6 +48,17 @@ def test_many_looks_at_once_say_what_one_look_says(of: Bake, start: int) -> None
             ours, theirs = counted(lasts[bake, start:look]), counted(lasted[bake, began:old])
             assert by_latency[at] == is_longer(ours, theirs, QUANTILE, factor=FACTOR, alpha=ALPHA)
     assert 0 < by_errors.mean() < 1 and 0 < by_latency.mean() < 1
+
+
+@pytest.mark.parametrize("start", [0, 200])
+def test_many_looks_at_decisions_say_what_one_look_says(start: int) -> None:
+    flips = bakes.decisions(Bake(flips=0.07, requests=900), 6, np.random.default_rng(1))
+    found = bakes.by_decisions(flips, alpha=ALPHA, start=start)
+    for bake in range(6):
+        for look in range(start + 60, 900 + 1, 80):
+            seen = Counts(int(flips[bake, start:look].sum()), look - start)
+            assert found[bake, look - start - 1] == is_above(seen, FLIPS, ALPHA)
+    assert 0 < found.mean() < 1
 
 
 def test_many_lower_bounds_are_those_of_each() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import log, pi
 from typing import Any
@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from bot.domain.sequential import LEVEL, level_of
+from bot.domain.sequential import LEVEL, SIGNALS, level_of
 from bot.domain.traffic import BOUNDS
 
 Array = NDArray[Any]
 
 LEAST = 200
 LIMIT = 0.01
+FLIPS = 0.02
 FACTOR = 1.5
 QUANTILE = 0.95
 ENDS = np.array(BOUNDS)
@@ -39,7 +40,8 @@ class Bake:
     """What is drawn. ``before``: requests of the old version's last hour; None: it serves beside the new one.
 
     ``spread`` is sigma of the log-normal latency, ``longer`` by how much the new version's is longer. ``begins``: so
-    many requests pass before it fails, or takes longer; until then it is as the old one.
+    many requests pass before it fails, or takes longer; until then it is as the old one. ``flips`` of its decisions
+    are others than the old one's, and none until it ``begins``; None where they are not compared.
     """
 
     fails: float = 0.001
@@ -50,6 +52,7 @@ class Bake:
     share: float = 0.1
     requests: int = 3000
     begins: int = 0
+    flips: float | None = field(default=None, repr=False)
 
     @property
     def of_old(self) -> int:
@@ -76,6 +79,11 @@ HEALTHY = {
     "p95 is half longer, as is allowed": Bake(longer=1.5),
     "p95 is half longer, 10 % of the traffic": Bake(longer=1.5, before=None, requests=2000),
     "p95 is half longer, all requests take nearly as long as each other": Bake(longer=1.5, spread=0.02),
+    "2 % of decisions are others, as is allowed": Bake(flips=0.02),
+    "2 % of decisions are others, 10 % of the traffic": Bake(flips=0.02, before=None, requests=2000),
+    "2 % of decisions are others, 5 % of both fail, and p95 is half longer": Bake(
+        fails=0.05, failed=0.05, longer=1.5, flips=0.02
+    ),
 }
 WORSE = {
     "10 % fail": Bake(fails=0.1),
@@ -88,6 +96,11 @@ WORSE = {
     "p95 is twice as long; the last hour had 50,000 requests": Bake(longer=2.0, before=50000, requests=10000),
     "p95 is twice as long, 10 % of the traffic goes to the new one": Bake(longer=2.0, before=None, requests=10000),
     "p95 is three times as long": Bake(longer=3.0),
+    "10 % of decisions are others": Bake(flips=0.1),
+    "10 % of decisions are others, 10 % of the traffic goes to the new one": Bake(flips=0.1, before=None),
+    "10 % of decisions are others, after 10,000 requests without any": Bake(flips=0.1, requests=20000, begins=10000),
+    "5 % of decisions are others": Bake(flips=0.05),
+    "3 % of decisions are others": Bake(flips=0.03, requests=20000),
 }
 
 
@@ -109,14 +122,18 @@ def breaches(of: Bake, bakes: int, *, soon: bool = False) -> Array:
 
 def _breaches(of: Bake, bakes: int, rng: np.random.Generator, *, soon: bool) -> Array:
     fails, lasts = drawn(of, bakes, rng)
+    flips = None if of.flips is None else decisions(of, bakes, rng)
     found, going_on = np.zeros(bakes, dtype=int), np.arange(bakes)
     until = min(of.begins + 500, of.requests) if soon else of.requests
     while True:
         looked_at = replace(of, requests=until)
         of_those = [(new[going_on, :until], old[going_on, : looked_at.of_old]) for new, old in (fails, lasts)]
         seen = np.zeros((len(going_on), until), dtype=bool)
+        signals = SIGNALS if of.flips is None else SIGNALS + 1
         for start in range(0, until, -(-of.requests // STARTS)):
-            alpha = level_of(periods=of.periods, starts=STARTS, is_first=start == 0)
+            alpha = level_of(periods=of.periods, starts=STARTS, is_first=start == 0, signals=signals)
+            if flips is not None:
+                seen[:, start:] |= by_decisions(flips[going_on, :until], alpha=alpha, start=start)
             seen[:, start:] |= by_errors(looked_at, *of_those[0], alpha=alpha, start=start)
             seen[:, start:] |= by_latency(looked_at, *of_those[1], alpha=alpha, start=start)
         seen[:, : max(LEAST, of.begins) - 1] = False
@@ -153,6 +170,20 @@ def drawn(of: Bake, bakes: int, rng: np.random.Generator) -> tuple[tuple[Array, 
         fails[:, : of.begins] = failures(of.failed, of.begins)
     lasts[:, of.begins :] *= np.float32(of.longer)
     return (fails, failures(of.failed, of.of_old)), (in_cells(lasts), in_cells(durations(of.of_old)))
+
+
+def decisions(of: Bake, bakes: int, rng: np.random.Generator) -> Array:
+    """Draw which answers decide otherwise than those of the old version; all are compared."""
+    found: Array = rng.random((bakes, of.requests), dtype=np.float32) < (of.flips or 0.0)
+    found[:, : of.begins] = False
+    return found
+
+
+def by_decisions(flips: Array, *, alpha: float, start: int = 0) -> Array:
+    """Say of each look whether surely more decisions are others than may be."""
+    of = np.arange(1, flips.shape[1] - start + 1)
+    found: Array = _counted(flips, start) >= _least_above(flips.shape[1], FLIPS, alpha)[of]
+    return found
 
 
 def by_errors(of: Bake, new: Array, old: Array, *, alpha: float, start: int = 0) -> Array:
