@@ -1,8 +1,8 @@
 """Bakes: what ``watch`` does of a version that fails, and of one that does well, with kills and company.
 
 Users ask all the while, and are answered by one of the two versions. Beside them others ask with numbers that the new
-version cannot take, so that a share of its requests fails. After a kill ``watch`` looks again, and what was due is
-done, once.
+version cannot take, so that a share of its requests fails. In other rows it answers well, and otherwise than the
+version before. After a kill ``watch`` looks again, and what was due is done, once.
 """
 
 from __future__ import annotations
@@ -36,13 +36,24 @@ class Bake:
     code: int
     ends_at: int
     """Percent of the requests that the new version gets in the end."""
+    compares: bool = False
+    """Whether gateways compare what it decides with what the version before decides, which is always another."""
+    flips: bool = False
+    """Whether the rules take that for a breach."""
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it is put back."""
+        return self.fails or self.flips
 
     @property
     def rules(self) -> dict[str, Any]:
         """What the settings say."""
-        minutes = 30 if self.fails else 1e-6
+        minutes = 30 if self.is_bad else 1e-6
         # Times of a stand-in on a busy machine say nothing.
         bake = {"minutes": minutes, "min_requests": 20, "max_error_rate": 0.01, "max_p95_worse": 1000}
+        if self.compares or self.flips:
+            bake |= {"max_flips": 0.02 if self.flips else 0.9999}
         return {"churn": {"steps": list(self.steps), "key": "x-user-id", "bake": bake}}
 
     def prepare(self, scene: Scene) -> None:
@@ -75,6 +86,9 @@ BAKES = (
     Bake("bake, a canary at 50 %", (50, 100), fails=True, percent=50, code=1, ends_at=0),
     Bake("bake, the next step is due", (10, 50, 100), fails=False, percent=10, code=0, ends_at=100),
     Bake("bake, it does well", (100,), fails=False, percent=100, code=0, ends_at=100),
+    Bake("bake, all users get other decisions", (100,), fails=False, percent=100, code=1, ends_at=0, flips=True),
+    Bake("bake, a canary decides otherwise", (50, 100), fails=False, percent=50, code=1, ends_at=0, flips=True),
+    Bake("bake, decisions may be others", (50, 100), fails=False, percent=50, code=0, ends_at=100, compares=True),
 )
 SAMPLED = ("bake, a canary at 50 %", "two watches at once")
 
@@ -138,15 +152,15 @@ def _over(scene: Scene, bake: Bake) -> Iterator[str]:
     if not _is_there(scene, bake):
         yield f"after deploy the route is {scene.routes().route('churn')}"
     ways_back = [record for record in scene.deployments() if record.way_back and record.is_well]
-    if len(ways_back) != (1 if bake.fails else 0):
+    if len(ways_back) != (1 if bake.is_bad else 0):
         yield f"there are {len(ways_back)} records of a way back"
     for record in ways_back:
-        if "requests to 2 failed" not in record.reason:
+        if ("of decisions of 2 are others" if bake.flips else "requests to 2 failed") not in record.reason:
             yield f"{record.id} says why: {record.reason!r}"
     steps = [r.rollout.percent for r in scene.deployments() if r.rollout and r.model == "churn" and r.before]
     if len(set(steps)) != len(steps):
         yield f"a step was made twice: {steps}"
-    expected = "breach" if bake.fails else "baked" if bake.ends_at == 100 else f"step-{bake.percent:03d}"
+    expected = "breach" if bake.is_bad else "baked" if bake.ends_at == 100 else f"step-{bake.percent:03d}"
     if expected not in {name for one in _notes(scene) for name in one}:
         yield f"there is no note of {expected}: {_notes(scene)}"
 

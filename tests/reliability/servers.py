@@ -36,7 +36,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot.domain.routes import RouteTable
-from bot.gateway import GatewaySettings, create_app
+from bot.gateway import GatewaySettings, ShadowSettings, create_app
 from bot.records.directory import RecordStore
 from bot.sandbox.forge.app import application, open_forge
 from bot.sandbox.forge.people import People, Person
@@ -549,6 +549,7 @@ class Servers:
                     reload_token=TOKENS["PROMOBOT_RELOAD_TOKEN"],
                     reload_timeout_seconds=2.0,
                     single_process=True,
+                    shadow=ShadowSettings(compare_share=1),  # a matrix waits for answers to be compared
                     follow_seconds=0,  # which request is the n-th does not depend on the time
                 )
             )
