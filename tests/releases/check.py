@@ -37,6 +37,9 @@ def problems(project: Path, *, tag: str, repository_url: str, main: str) -> Iter
     if not _is_ancestor(project, "HEAD", main):
         yield Problem(tag, f"not on {main}: only what was reviewed and tested there is released")
     yield from _of_the_changelog(project, version=named["release"], is_candidate=bool(named["candidate"]))
+    site = re.findall(r"^repo_url: (\S+)$", (project / "mkdocs.yml").read_text(), re.MULTILINE)
+    if site != [repository_url]:
+        yield Problem("mkdocs.yml", f"the pages' links must lead where it is from: repo_url: {repository_url}")
     urls = tomllib.loads((project / "pyproject.toml").read_text())["project"].get("urls", {})
     if urls.get("Repository") != repository_url:
         yield Problem("pyproject.toml", f'[project.urls] must say where it is from: Repository = "{repository_url}"')

@@ -12,6 +12,7 @@ from tests.releases.conftest import git
 
 URL = "https://github.example.com/acme/promobot"
 CHANGELOG = "# Changelog\n\n## 1.2.3 – 2026-12-05\n\n### In short\n\n- It is better.\n"
+SITE = f"site_name: Promobot\nrepo_url: {URL}\n"
 PYPROJECT = f'[project]\nname = "promobot"\n\n[project.urls]\nRepository = "{URL}"\n'
 IMAGE = "images:\n" + "".join(
     f"  - name: {name}\n    newName: x\n    newTag: 1.2.3\n" for name in ("promobot", "promobot-gateway")
@@ -21,7 +22,7 @@ IMAGE = "images:\n" + "".join(
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     git(tmp_path, "init", "--quiet")
-    for name, text in ((PAGE, CHANGELOG), ("pyproject.toml", PYPROJECT), (IMAGES, IMAGE)):
+    for name, text in ((PAGE, CHANGELOG), ("pyproject.toml", PYPROJECT), (IMAGES, IMAGE), ("mkdocs.yml", SITE)):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     commit(tmp_path)
@@ -51,6 +52,7 @@ def test_nothing_keeps_it(project: Path, tag: str) -> None:
         (PAGE, "In short", "Added", f"{PAGE}: 1.2.3 has no section “In short”"),
         (IMAGES, "newTag: 1.2.3\n  -", "newTag: 1.2.2\n  -", f"{IMAGES}: the bot's own images are 1.2.2, not 1.2.3"),
         ("pyproject.toml", "acme", "other", "pyproject.toml: [project.urls] must say where it is from"),
+        ("mkdocs.yml", "acme", "other", f"mkdocs.yml: the pages' links must lead where it is from: repo_url: {URL}"),
         ("pyproject.toml", "[project.urls]", "[other]", "pyproject.toml: [project.urls] must say where it is from"),
     ],
 )

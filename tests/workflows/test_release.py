@@ -93,7 +93,8 @@ class Desk:
 
     def release_commit(self) -> None:
         """Commit what a person does before a tag; docs/contributing/release.md has it."""
-        page, project = (self.clone.folder / name for name in (PAGE, "pyproject.toml"))
+        page, project, site = (self.clone.folder / name for name in (PAGE, "pyproject.toml", "mkdocs.yml"))
+        site.write_text(re.sub(r"(?m)^repo_url: .*$", f"repo_url: {self.server.page}", site.read_text()))
         page.write_text(page.read_text().replace(f"## {VERSION} – unreleased", f"## {VERSION} – 2026-12-05"))
         urls = f'[project.urls]\nRepository = "{self.server.page}"\n\n[project.scripts]\n'
         project.write_text(project.read_text().replace("[project.scripts]\n", urls))
@@ -193,6 +194,9 @@ def test_a_tag_becomes_a_release(desk: Desk, forge_folder: Path) -> None:
     assert len([line for line in signed if line.startswith("sbom")]) == len(images)
     assert {line.removeprefix("publish ") for line in signed if line.startswith("publish")} == set(files)
 
+    assert (desk.folder / "artifacts/github-pages/index.html").is_file()
+    assert desk.noted("pages") == ["github-pages"]
+
     asked = (desk.folder / "gh").read_text().splitlines()
     assert asked[:3] == ["release", "create", f"v{VERSION}"]
     assert {"--verify-tag", SUMS, "./provenance.sigstore.json"} <= set(asked) and "--prerelease" not in asked
@@ -223,8 +227,10 @@ def test_a_tag_that_is_not_ready_releases_nothing(desk: Desk) -> None:
     said = desk.logs(run)
     assert f"{PAGE}: {VERSION} is unreleased there" in said
     assert "pyproject.toml: [project.urls] must say where it is from" in said
-    assert [job.name for job in run.jobs if job.conclusion == "success"] == []
-    assert desk.index.said == [] and list(desk.folder.iterdir()) == []
+    assert "mkdocs.yml: the pages' links must lead where it is from" in said
+    assert [job.name for job in run.jobs if job.conclusion == "success"] == ["Site"], "which is only built"
+    assert desk.index.said == [] and [path.name for path in desk.folder.iterdir()] == ["artifacts"]
+    assert [path.name for path in (desk.folder / "artifacts").iterdir()] == ["github-pages"]
 
 
 @pytest.mark.slow
@@ -237,9 +243,9 @@ def test_a_rehearsal_builds_everything_and_lets_nothing_out(desk: Desk, forge_fo
         )
     assert run.conclusion == "success", desk.logs(run)
     assert {job.name: job.conclusion for job in run.jobs if job.conclusion != "success"} == dict.fromkeys(
-        ("Sign", "Publish", "Release"), "skipped"
+        ("Sign", "Publish", "Release", "Pages"), "skipped"
     )
-    assert {path.name for path in (desk.folder / "artifacts").iterdir()} == {"dist", "about"}
+    assert {path.name for path in (desk.folder / "artifacts").iterdir()} == {"dist", "about", "github-pages"}
     assert {line.split()[3] for line in desk.noted("images")} == {"push=false"}
     assert desk.index.said == []
     assert {path.name for path in desk.folder.iterdir()} == {"artifacts", "images", "labels-bot", "labels-gateway"}
@@ -260,7 +266,7 @@ def before(job: str) -> set[str]:
 
 def test_nothing_goes_out_before_two_builds_agree_and_without_a_tag() -> None:
     out = [name for name, job in jobs().items() if "write" in job["permissions"].values()]
-    assert out == ["images", "sign", "publish", "release"]
+    assert out == ["images", "sign", "publish", "release", "pages"]
     assert [name for name in out if not {"build", "again"} <= before(name)] == []
     of_a_tag = "${{ github.ref_type == 'tag' }}"
     for name in out:
@@ -280,10 +286,11 @@ def test_nothing_goes_out_before_two_builds_agree_and_without_a_tag() -> None:
 def test_no_job_has_a_token_that_could_leak() -> None:
     text = (WORKFLOWS / WORKFLOW).read_text()
     assert "secrets." not in text
-    assert [name for name, job in jobs().items() if "id-token" in job["permissions"] and "environment" in job] == [
-        "publish"
-    ]
-    assert "contents" not in jobs()["publish"]["permissions"], "it runs nothing of the repository"
+    assert {name: job["environment"] for name, job in jobs().items() if "environment" in job} == {
+        "publish": "pypi",
+        "pages": "github-pages",
+    }
+    assert jobs()["publish"]["permissions"] == {"id-token": "write"}, "it runs nothing of the repository"
 
 
 @pytest.mark.parametrize(("tag", "is_candidate"), [("v1.2.3", False), ("v1.2.3rc1", True)])
