@@ -585,17 +585,18 @@ class Gateway:
         answered: Answered | None = None
         if counter is not None:
             seconds = perf_counter() - began
-            counter.note(reply.status, seconds, lacking=reply.status != 200 and lacks_the_version(reply))
-            if model in self._shadows.copied:
+            lacking = reply.status != 200 and lacks_the_version(reply)
+            counter.note(reply.status, seconds, lacking=lacking)
+            if model in self._shadows.copied and not lacking:
                 answered = Answered(target, reply, seconds)
         await send_reply(reply, send, ours=ours)
         if reply.status == 200:  # what the live version refused would say nothing about its shadow
             if target is service.table.route(model).live:  # nor does what a canary answers
                 self._shadows.copy(model, headers, body, answered)
-            if answered is not None:
-                self._shadows.ask_before(model, headers, body, answered)
             if self._recorder is not None:
                 self._recorder.take(model, target, headers, body)
+        if answered is not None and reply.status < 500:  # the version before may answer what this one refuses
+            self._shadows.ask_before(model, headers, body, answered)
 
     async def _ask(self, what: str, scope: Scope, receive: Receive, send: Send) -> None:
         with Held(self._bodies) as held:

@@ -182,7 +182,8 @@ class Shadows:
     def ask_before(self, model: str, headers: Headers, body: bytes | bytearray, answered: Answered) -> None:
         """Ask the version before what the newest one has ``answered``, in the background, to compare both.
 
-        It is asked for nothing else, so nothing is sent that would not be compared. Never waits, never raises.
+        It is asked for nothing else, so nothing is sent that would not be compared. What the newest one refused, and
+        this one answers, flips whole; what both refuse is not compared. Never waits, never raises.
         """
         counts = self._before.get(model)
         pair = counts.compared if counts is not None else None
@@ -234,7 +235,7 @@ class Shadows:
         if size > most and is_shadow:
             pair.leave_out("large")
             return None
-        if size > _TIMES_AS_LARGE * most:
+        if size > _TIMES_AS_LARGE * most or answered.reply.status != 200:
             return replace(answered, reply=replace(answered.reply, body=b""))
         try:
             held.take(size)
@@ -275,6 +276,9 @@ class Shadows:
                 counts.dropped += 1
                 if pair is not None and kept is not None:
                     pair.leave_out("no room")
+                return
+            if kept is not None and kept.reply.status != 200 and _is_refused(reply):
+                counts.answered += 1  # as the newest one did
                 return
             if reply.status != 200:
                 _count_failure(counts, pair, unreached=lacks_the_version(reply))
@@ -335,6 +339,11 @@ def _answer_to_judge(reply: Reply, max_bytes: int) -> Answer:
         return _answer(reply, _TIMES_AS_LARGE * max_bytes)
     except LeftOut:
         return Answer(b"")
+
+
+def _is_refused(reply: Reply) -> bool:
+    """Whether Triton refused the request itself."""
+    return 400 <= reply.status < 500 and not lacks_the_version(reply)
 
 
 def _count_failure(counts: Copies, pair: Compared | None, *, unreached: bool) -> None:

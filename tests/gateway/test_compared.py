@@ -30,8 +30,8 @@ def label(*rows: int) -> list[Output]:
     return [{"name": "label", "datatype": "INT64", "shape": [len(rows)], "data": list(rows)}]
 
 
-def by_version(answers: dict[str, list[Output]], *, fails: str = "") -> Behaviour:
-    """Answer so by the version in the path; the version ``fails`` answers 500."""
+def by_version(answers: dict[str, list[Output]], *, fails: str = "", refuses: str = "") -> Behaviour:
+    """Answer so by the version in the path; the version ``fails`` answers 500, and those in ``refuses`` 400."""
 
     def behaviour(seen: Seen) -> bytes:
         if not seen.path.endswith("/infer"):
@@ -39,6 +39,8 @@ def by_version(answers: dict[str, list[Output]], *, fails: str = "") -> Behaviou
         version = seen.path.split("/")[-2]
         if version == fails:
             return http(500, b"{}")
+        if version in refuses:
+            return http(400, b'{"error": "unexpected shape"}')
         return http(200, json.dumps({"model_version": version, "outputs": answers[version]}).encode())
 
     return behaviour
@@ -125,6 +127,20 @@ def test_an_answer_that_is_much_larger_decides_otherwise(start: Start, triton: S
     gateway.infer(1.0)
     wait_for(lambda: counts(gateway)["answered"] == 1)
     assert (counts(gateway)["compared"]["flips"], counts(gateway)["compared"]["left_out"]) == (1.0, {})
+
+
+def test_what_only_the_newest_refuses_is_decided_otherwise(start: Start, triton: StandIn) -> None:
+    gateway = start(compared_table())
+    triton.behaviour = by_version({"7": label(0, 1)}, refuses="8")
+    assert gateway.infer(1.0).status_code == 400
+    wait_for(lambda: counts(gateway)["answered"] == 1)
+    found = counts(gateway)["compared"]
+    assert (found["copies"], found["rows"], found["flips"]) == (1, 2, 1.0)
+    triton.behaviour = by_version({}, refuses="78")
+    assert gateway.infer(1.0).status_code == 400
+    wait_for(lambda: counts(gateway)["answered"] == 2)
+    found = counts(gateway)
+    assert (found["compared"]["copies"], found["failed"]) == (1, 0), "both refuse it"
 
 
 def test_the_bots_own_requests_are_not_compared(start: Start, triton: StandIn) -> None:

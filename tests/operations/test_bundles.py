@@ -25,7 +25,7 @@ from bot.domain.smoke import SmokeCase, SmokeCases, Tensor
 from bot.systems.triton.config import asked_in
 from bot.training.package import hash_file
 from tests.operations.test_cases import write
-from tests.operations.world import PROMOTIONS, Registered, World
+from tests.operations.world import HTTP, PROMOTIONS, Registered, World
 
 _INTERFACE = (
     'max_batch_size: 8 input [{ name: "X" data_type: TYPE_FP32 dims: [1] }] '
@@ -294,6 +294,28 @@ def test_a_rollback_of_one_part_takes_all_of_them_back(bundle: Bundled) -> None:
     world.merge(revert["number"])
     assert world.deploy().code == 0
     assert (bundle.answer(bundle.first), bundle.answer()) == (1, 11)
+
+
+@pytest.mark.slow
+def test_a_bundle_that_decides_otherwise_goes_back_with_all_its_parts(bundle: Bundled) -> None:
+    """What users ask is compared with the bundle of before, whose parts stay loaded for it."""
+    world = bundle.world
+    bake = {"min_requests": 20, "max_error_rate": 0.5, "max_p95_worse": 1000, "max_flips": 0.02, "moved_by": 0.1}
+    world.configure("dev", rollout={bundle.last: {"bake": bake}})
+    two_releases(bundle)
+    compared = {model: world.routes()["models"][model].get("compared") for model in bundle.models}
+    assert [model for model, one in compared.items() if one] == [bundle.last]
+    assert world.words("drift", "--env", "dev").code == 0
+    gateways = world.endpoints.gateway["dev"]
+    for number in range(400):
+        url = gateways[number % len(gateways)].url
+        given = {"name": "X", "shape": [1, 1], "datatype": "FP32", "data": [number]}
+        answer = HTTP.post(f"{url}/v2/models/{bundle.last}/infer", json={"inputs": [given]})
+        assert answer.json()["outputs"][0]["data"] == [number + 12.0]
+    said = world.words("watch", "--env", "dev", "--once")
+    assert (said.code, bundle.answer(bundle.first), bundle.answer()) == (1, 1, 11), said
+    assert "of decisions of 2 are others than those of 1" in world.records(bundle.last)[-1].reason
+    assert world.words("drift", "--env", "dev").code == 1, "only main differs, until the revert is merged"
 
 
 @pytest.mark.slow

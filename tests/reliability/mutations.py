@@ -572,6 +572,14 @@ MUTATIONS = (
     ),
     Mutation(
         "bake",
+        "what only the newest version refuses is decided otherwise",
+        "bot/gateway/core.py",
+        "        if answered is not None and reply.status < 500:",
+        "        if answered is not None and reply.status == 200:",
+        ("tests/gateway/test_compared.py::test_what_only_the_newest_refuses_is_decided_otherwise",),
+    ),
+    Mutation(
+        "bake",
         "what is compared is in use",
         "bot/domain/plan.py",
         "        *(target for target in compared if target is not None),\n",
