@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arguments:
-    """Where; None: everywhere. ``note``: keep who is silent, for later looks."""
+    """Where; None: everywhere. ``note``: keep who is silent, and which ways back are proven, for later looks."""
 
     env: str | None
     note: bool
@@ -30,13 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--note",
         action="store_true",
-        help="note on the share who is silent, so that `status` can say since when; needs write access there",
+        help="note on the share who is silent, so that `status` can say since when, and in the records which ways "
+        "back answered rightly, so that pull requests say it; needs write access there",
     )
 
 
 def run(arguments: Arguments, context: Context) -> Answer:
     """Look."""
-    from bot.operations.drift import drift
+    from bot.operations.drift import drift, note_ways_back
     from bot.operations.silence import note_look
     from bot.render import terminal
 
@@ -44,6 +45,7 @@ def run(arguments: Arguments, context: Context) -> Answer:
         found = [drift(platform) for platform in platforms]
         for platform, environment in zip(platforms, found, strict=True) if arguments.note else ():
             note_look(platform.share, environment.silent, say=say)
+            note_ways_back(platform, environment, say=say)
     code = ExitCode.DONE if all(environment.in_sync for environment in found) else ExitCode.FAILED
 
     def job() -> Job:

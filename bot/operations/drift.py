@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Literal
 
 from bot.concurrency import gather
 from bot.domain.asked import pair_of
 from bot.domain.desired import SECTIONS, Desired
 from bot.domain.plan import Live, serves
+from bot.domain.proven import ProvenWay, WaysBackNote
 from bot.domain.record import DeploymentRecord
-from bot.domain.release import Slot
+from bot.domain.release import Lane, Release, Slot
 from bot.domain.retention import Stock, published_in, retention, strangers_in
-from bot.domain.routes import Routed, RouteTable
-from bot.errors import InvalidInput, PromobotError
+from bot.domain.routes import Routed, RouteTable, Target
+from bot.errors import InvalidInput, PromobotError, Rejected
+from bot.operations import Say
 from bot.operations.asked import in_use
+from bot.operations.attempts import reported
 from bot.operations.deployment.admission import golden_of
 from bot.operations.inspection import inspect_answers, inspect_share, kept_of, ways_back, wrong_with
 from bot.operations.seen import unproven
@@ -37,9 +42,17 @@ def deepened(platform: Platform, look: Look) -> Status:
     gather([one for one in systems.gateways if one.latest], Gateway.workers, limit=settings.concurrency.servers)
     unknown = of_unknown_workers(settings.environment, unproven(systems))
     deep = [one for one in unknown if one not in found.differences]
+    ways: list[ProvenWay] = []
     for what in in_use(systems.share, records, live.routes).everything:
-        deep += _in_service(platform, systems, what, live)
+        faults = _in_service(platform, systems, what, live)
+        deep += faults
+        if what.fills_its_slot and what.slot.lane is Lane.LIVE and is_everywhere(live, what.target):
+            ways.append(_way(what, "in service", faults[0].what if faults else ""))
     for back in backs:
+        if back.slot.lane is Lane.LIVE and (warm := warm_target(systems.share, live, back)) is not None:
+            faults = _warm(platform, systems, warm, live)
+            deep += faults
+            ways.append(_way(warm, "warm", faults[0].what if faults else ""))
         if said := wrong_with(systems.share, back):
             kept = f"{back.slot.published_name} {back.version} is a way back, but {said}"
             deep.append(Difference("kept", kept, _reconcile(settings.environment)))
@@ -48,7 +61,60 @@ def deepened(platform: Platform, look: Look) -> Status:
         deep += _strangers(systems.share, live, records)
         if look.desired is not None:
             deep += _aliases(platform, look.desired, live.routes)
-    return replace(found, differences=(*found.differences, *deep))
+    return replace(found, differences=(*found.differences, *deep), ways_back=tuple(ways))
+
+
+def note_ways_back(platform: Platform, found: Status, *, say: Say) -> None:
+    """Keep in the records what this look asked of the ways back; pull requests say it. A failure stops nothing."""
+    if found.ways_back:
+        with reported(say, "could not note which ways back answered rightly"):
+            platform.ledger.note_ways_back(WaysBackNote(at=datetime.now(UTC), ways=found.ways_back))
+
+
+def _way(what: Routed, place: Literal["in service", "warm"], wrong: str) -> ProvenWay:
+    target = what.target
+    return ProvenWay(model=what.slot.model, version=target.version, digest=target.digest, place=place, wrong=wrong)
+
+
+def is_everywhere(live: Live, target: Target) -> bool:
+    """Whether every Triton answered and has this version READY."""
+    return bool(live.tritons) and all(loaded and pair_of(target) in loaded for loaded in live.tritons.values())
+
+
+def warm_target(share: ModelRepository, live: Live, back: Release) -> Routed | None:
+    """Return the version to go back to where every Triton has it READY, by the name under which its bytes are whole.
+
+    Nobody is routed to it, so no gateway is asked for it.
+    """
+    try:
+        described = share.packages.described(back.digest)
+    except Rejected:
+        return None
+    for name in share.models.names_of(back.slot.published_name) if described is not None else ():
+        target = Target(name, back.version, back.digest)
+        if described is None or not is_everywhere(live, target):
+            continue
+        if not share.models.wrong_bytes(described.package, triton_model=name, version=back.version):
+            return Routed(back.slot, target, asked_by="the next rollback")
+    return None
+
+
+def _warm(platform: Platform, systems: Serving, what: Routed, live: Live) -> list[Difference]:
+    """Ask every Triton for the version that is kept loaded to go back to."""
+    kept = kept_of(systems.share, what.target)
+    if kept is None:
+        return []
+    golden = golden_of(platform.ledger, what, kept.smoke)[0]
+    name = f"{what.target.triton_model} {what.target.version}"
+    again = f"it loads only what is routed, and a rollback loads the rest anew: {words.deploy(platform.environment)}"
+    return [
+        Difference(
+            "way back",
+            f"{fault.where} answers wrong for {name}, the way back: {fault.said}",
+            f"restart {fault.where}: {again}",
+        )
+        for fault in inspect_answers(systems, what, live, golden, limit=platform.settings.concurrency.servers)
+    ]
 
 
 def _in_service(platform: Platform, systems: Serving, what: Routed, live: Live) -> list[Difference]:

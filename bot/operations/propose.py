@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +14,7 @@ from bot.domain.gate import GateResult, judge
 from bot.domain.names import short
 from bot.domain.package import CONFIG_FILE, Package, of_the_package
 from bot.domain.proposal import edits_of, proposed_for, section_for, why_it_waits
+from bot.domain.proven import WaysBackNote, proof_of
 from bot.domain.release import Slot
 from bot.domain.scope import proposal_branch, scope_of
 from bot.errors import PromobotError, Refused, Rejected
@@ -138,6 +140,8 @@ class Seen:
 
     quarantined: Mapping[str, QuarantineEvent]
     answers: Mapping[Slot, Entry | None]
+    ways_back: WaysBackNote | None = None
+    """The findings of the newest deep look about what answers, and what is kept loaded before it."""
 
     @classmethod
     def of(cls, platform: Platform, main: Desired, models: Iterable[str]) -> Seen:
@@ -147,7 +151,7 @@ class Seen:
         asked = [Change(main.environment, section, model, entry, entry) for section, model, entry in wished]
         ledger = platform.ledger
         found = {change.slot: entry for change, entry in zip(asked, ledger.answers(asked), strict=True)}
-        return cls(ledger.quarantined(), found)
+        return cls(ledger.quarantined(), found, ledger.ways_back())
 
 
 def facts_of(
@@ -196,6 +200,7 @@ def facts_of(
         promoted_from=verified.environment if verified else "",
         note=asking.note,
         judged_by=main.judged_by,
+        proof=proof_of(seen.ways_back, model, before, now=datetime.now(UTC)) if section == "models" else None,
         steps=tuple(settings.rollout_of(model).steps) if before is not None and section == "models" else (),
     )
 

@@ -17,6 +17,7 @@ from bot.domain.journal import Journal
 from bot.domain.names import short
 from bot.domain.plan import Live, aimed_at, in_service, serves
 from bot.domain.policy import Decided
+from bot.domain.proven import ProvenWay
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Slot
 from bot.domain.rollout import Bakes
@@ -101,6 +102,12 @@ class Status:
     """The decisions about open pull requests: which merge by themselves, and why others do not.
 
     ``drift`` does not ask for them.
+    """
+
+    ways_back: tuple[ProvenWay, ...] = ()
+    """What answers, and the version before it where that is loaded: whether each answered its golden requests.
+
+    Only ``drift`` asks.
     """
 
     @property

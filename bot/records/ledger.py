@@ -18,6 +18,7 @@ from bot.domain.earned import Verdict
 from bot.domain.evidence import CasesInService, CheckResult, Evidence, Revocation, newest_for
 from bot.domain.names import short
 from bot.domain.origin import Origin
+from bot.domain.proven import WaysBackNote
 from bot.domain.quarantine import QuarantineEvent, quarantined_by
 from bot.domain.record import DeploymentRecord, turn_of
 from bot.domain.release import Release, Slot
@@ -194,6 +195,17 @@ class Ledger:
     def newest_deployment(self) -> str:
         """Return the id of the newest deployment record; an empty string where there is none."""
         return max((_id_of(key) for key in self._store.keys(f"deployments/{self.environment}")), default="")
+
+    def note_ways_back(self, note: WaysBackNote) -> None:
+        """Keep what a deep look asked of the ways back. Of two looks at the same moment the first one stays."""
+        with suppress(Refused):
+            self._store.put(f"ways-back/{self.environment}/{note.at:%Y%m%dT%H%M%S.%fZ}.json", _text(note))
+
+    def ways_back(self) -> WaysBackNote | None:
+        """Return what the newest look that was noted found of the ways back; None where there is none."""
+        newest = max(self._store.keys(f"ways-back/{self.environment}"), default=None)
+        text = self._store.get(newest) if newest is not None else None
+        return self._parsed(newest, text, WaysBackNote) if newest is not None and text is not None else None
 
     def newest_turn(self) -> int:
         """Return the highest turn of which there is a record; 0 where there is none."""

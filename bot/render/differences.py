@@ -57,6 +57,10 @@ KINDS = {
         "restart it",
     ),
     "kept": ("a verified version that is kept as a way back is gone or damaged", _RECONCILE),
+    "way back": (
+        "the version to go back to is loaded on a Triton, and answers a golden request wrong there",
+        "restart that Triton, then " + _DEPLOY,
+    ),
     "stranger": (
         "something that the bot did not make lies in Triton's root",
         "see who made it, and remove it by hand",

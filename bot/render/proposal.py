@@ -15,10 +15,12 @@ from bot.domain.gate import GateResult
 from bot.domain.metrics import Measured
 from bot.domain.names import short
 from bot.domain.package import Package
+from bot.domain.proven import WayProof
 from bot.domain.record import run_of
 from bot.domain.signature import Signature
 from bot.render import metrics as metric_words
 from bot.render.markdown import code, details, escape, fenced, fit, table, tick
+from bot.render.proven import proven
 from bot.render.sizes import size
 
 
@@ -58,6 +60,8 @@ class Facts:
     """Percent of the requests that it would answer, step by step; empty where all users get it at once."""
     main: Entry | None = None
     """What main asks for; ``change.before`` is what answers, and the two differ where a version was put back."""
+    proof: WayProof | None = None
+    """The proof of the way back, which is the version that answers now; None where nobody noted one."""
 
     @property
     def is_desired(self) -> bool:
@@ -296,6 +300,7 @@ def _way_back(facts: Facts) -> str:
     return (
         f"### Way back\n\nReaches {reach(facts)} of {change.environment}{_by_steps(facts)}. To go back to {back}: "
         f"{button}\n\n{fenced(command, 'sh')}\n\nAdd `--now` to put the runtime back before the revert is merged."
+        + (f"\n\n{proven(facts.proof)}" if facts.proof is not None else "")
     )
 
 

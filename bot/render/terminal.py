@@ -163,7 +163,10 @@ def _on_triton(has_it: bool | None, *, routed: bool) -> str:
 def drift(found: Status) -> str:
     """Return what a deep look found: how users are and how much is to be put right, then as status says it."""
     first, _, rest = status(found).partition("\n")
-    return f"{users(found)} {to_put_right(found)}\n{rest}" if found.in_sync else f"{first}\n{rest}"
+    first = f"{users(found)} {to_put_right(found)}" if found.in_sync else first
+    warm = [f"{one.model} {one.version}" for one in found.ways_back if one.place == "warm" and not one.wrong]
+    proven = f"\nways back that are loaded and answer rightly: {', '.join(warm)}" if warm else ""
+    return f"{first}\n{rest}{proven}"
 
 
 def to_put_right(found: Status) -> str:

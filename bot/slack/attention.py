@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from bot.domain.message import Message
 from bot.metrics import ServiceMetrics
-from bot.operations.drift import deepened
+from bot.operations.drift import deepened, note_ways_back
 from bot.operations.silence import note_look
 from bot.operations.status import Status, looked
 from bot.platform import Platform
@@ -83,6 +83,7 @@ def attend(platform: Platform, *, deep: bool, metrics: ServiceMetrics | None = N
     note_look(platform.share, found.silent, say=log.warning)
     if deep and found.underway_since is None:
         found = deepened(platform, look)
+        note_ways_back(platform, found, say=log.warning)
         drifted = Drifted.of(_drifted(found))
         if metrics is not None:
             metrics.drifted(found.environment, drifted.count)

@@ -33,6 +33,7 @@ WHERE = {
     "proposer": (("bot.records.ledger", "Proposer"), ("bot.verbs.ledger", "Proposer")),
     "request_asked": (("bot.records.ledger", "RequestAsked"), ("bot.verbs.ledger", "RequestAsked")),
     "request_done": (("bot.records.ledger", "RequestDone"), ("bot.verbs.ledger", "RequestDone")),
+    "ways_back": (("bot.domain.proven", "WaysBackNote"),),
     "withdrawn": (("bot.records.ledger", "Withdrawn"),),
     "journal": (("bot.domain.journal", "Journal"),),
     "way_back": (("bot.domain.way_back", "WayBack"),),
@@ -111,7 +112,8 @@ def routes() -> dict[str, str]:
     if hasattr(module, "Canary"):
         given["canary"] = module.Canary(module.Target("churn", 9, DIGEST), 10, "x-user-id", DIGEST)
     fields = {one.name for one in dataclasses.fields(module.Route)}
-    given |= {name: value for name, value in {"shadow_share": 50, "partly": True}.items() if name in fields}
+    more = {"shadow_share": 50, "partly": True, "compared": module.Target("churn", 6, DIGEST)}
+    given |= {name: value for name, value in more.items() if name in fields}
     table = module.RouteTable("dev", 12, {"churn": module.Route(**given)})
     plain = module.RouteTable("dev", 11, {"churn": module.Route(live=target)})
     return {"whole": table.to_json(), "plain": plain.to_json(), "least": module.RouteTable("dev").to_json()}

@@ -128,6 +128,22 @@ def _damage_way_back(case: Case) -> None:
     _overwrite(case.folder / "1" / "model.onnx", b"damaged")
 
 
+def _have_the_way_back_answer_otherwise(case: Case) -> None:
+    """Have Triton load other bytes as version 1, which is warm, and put the right ones back on the share."""
+    file = case.folder / "1" / "model.onnx"
+    right = file.read_bytes()
+    _overwrite(file, (case.folder / "2" / "model.onnx").read_bytes())
+    http_url = next(triton.http for name, triton in case.world.endpoints.tritons if name == "dev")
+    HTTP.post(f"{http_url}/v2/repository/models/{case.model}/load", json={}).raise_for_status()
+    _overwrite(file, right)
+
+    def forget() -> None:  # as a Triton does that restarts
+        case.by_hand = lambda: None
+        case.world.unload(case.model)
+
+    case.by_hand = forget
+
+
 def _lose_way_back(case: Case) -> None:
     case.world.configure("dev", keep={"warm": 0})
     (case.folder / "1").chmod(0o755)
@@ -221,6 +237,7 @@ PROVOKED: dict[str, list[Callable[[Case], None]]] = {
     "bytes": [_damage, _remove_version, _add_file],
     "config": [_lose_config, _change_config, _narrow_config],
     "answer": [_load_other_bytes],
+    "way back": [_have_the_way_back_answer_otherwise],
     "kept": [_damage_way_back, _lose_way_back],
     "stranger": [_stranger, _stranger_at_the_root],
     "alias": [_move_alias],
@@ -424,3 +441,16 @@ def test_a_gateway_that_answers_with_another_version_is_named_and_restarted(worl
     case.by_hand = restart
     case.type(difference["next_step"])
     assert case.drift() == {}
+
+
+@pytest.mark.slow
+def test_a_pull_request_says_that_its_way_back_was_proven(world: World) -> None:
+    case = Case(world)
+    assert "Way back proven" not in world.proposed(world.register(case.model, "best"))["body"]
+    found = world.promobot("drift", "--env", "dev", "--note").document["environments"][0]
+    ways = {(way["version"], way["place"], way["wrong"]) for way in found["ways_back"] if way["model"] == case.model}
+    assert ways == {(1, "warm", ""), (2, "in service", "")}
+    assert f"ways back that are loaded and answer rightly: {case.model} 1" in world.words("drift", "--env", "dev").out
+    body = world.proposed(world.register(case.model, "best", note="again"))["body"]
+    assert "**Way back proven just now (" in body
+    assert "version 2, in service, answered its golden requests on every Triton" in body

@@ -954,6 +954,25 @@ MUTATIONS = (
         (f"{T_AWAY}::{WHILE_STOPPED}",),
     ),
     Mutation(
+        "way back",
+        "a version that is kept loaded is asked before anybody needs it",
+        "bot/operations/drift.py",
+        "            faults = _warm(platform, systems, warm, live)\n",
+        "            faults = []\n",
+        (
+            "tests/operations/test_drift.py::test_what_differs_is_seen_and_gone_after_what_it_says"
+            "[way back_have_the_way_back_answer_otherwise]",
+        ),
+    ),
+    Mutation(
+        "way back",
+        "other bytes under the number of the way back prove nothing",
+        "bot/domain/proven.py",
+        "        return (self.model, self.version, self.digest) == (model, entry.version, entry.digest)\n",
+        "        return (self.model, self.version) == (model, entry.version)\n",
+        ("tests/render/test_proven.py::test_other_bytes_under_its_number_prove_nothing",),
+    ),
+    Mutation(
         "formats",
         "a message of the first version is readable",
         "bot/domain/message.py",
