@@ -182,8 +182,8 @@ class Shadows:
     def ask_before(self, model: str, headers: Headers, body: bytes | bytearray, answered: Answered) -> None:
         """Ask the version before what the newest one has ``answered``, in the background, to compare both.
 
-        It is asked for nothing else, so nothing is sent that would not be compared. What the newest one refused, and
-        this one answers, flips whole; what both refuse is not compared. Never waits, never raises.
+        It is asked for nothing else, so nothing is sent that would not be compared. A request that the newest one
+        refused and this one answers flips whole; one that both refuse is not compared. Never waits, never raises.
         """
         counts = self._before.get(model)
         pair = counts.compared if counts is not None else None
