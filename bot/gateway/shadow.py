@@ -36,6 +36,8 @@ _EVERY_SECONDS = 0.05
 """From one question to the kernel, how much the process used, to the next."""
 _AT_LEAST_USED = 0.05
 """Of one processor: a process that uses less may compare as if it used so much."""
+_AT_LEAST_USED_IN_A_BAKE = 0.5
+"""The same for the version before: users have a new one, and what is compared says how soon a wrong one is seen."""
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _TIMES_AS_LARGE = 2
 """A shadow's answer to be compared may be so many times as large as a live one: JSON has numbers of many lengths."""
@@ -62,9 +64,11 @@ class Allowance:
         self,
         share: float,
         *,
+        at_least_used: float = _AT_LEAST_USED,
         clock: Callable[[], float] = time.monotonic,
         used: Callable[[], float] = time.process_time,
     ) -> None:
+        self._at_least_used = at_least_used
         self._share, self._left = share, share * _SAVED_UP_SECONDS
         self._clock, self._at = clock, clock()
         self._used, self._used_at = used, used()
@@ -75,7 +79,7 @@ class Allowance:
         if now - self._at < _EVERY_SECONDS:
             return self._left > 0
         used = self._used()
-        earned = self._share * max(used - self._used_at, (now - self._at) * _AT_LEAST_USED)
+        earned = self._share * max(used - self._used_at, (now - self._at) * self._at_least_used)
         self._left = min(self._share * _SAVED_UP_SECONDS, self._left + earned)
         self._at, self._used_at = now, used
         return self._left > 0
@@ -104,6 +108,7 @@ class Shadows:
         self._copied: frozenset[str] = frozenset()
         self._shares: dict[str, int] = {}
         self._allowance = Allowance(settings.compare_share)
+        self._allowance_in_a_bake = Allowance(settings.compare_share, at_least_used=_AT_LEAST_USED_IN_A_BAKE)
         self._bodies = Budget(settings.max_bytes_in_flight)
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -189,7 +194,7 @@ class Shadows:
         pair = counts.compared if counts is not None else None
         if counts is None or pair is None or answered.by != pair.live:
             return
-        if self._allowance.has_any():
+        if self._allowance_in_a_bake.has_any():
             self._send_soon(counts, pair, headers, body, answered, is_shadow=False)
         else:
             pair.leave_out("busy")
@@ -228,7 +233,7 @@ class Shadows:
         An answer that the processor has no time to compare is not kept either: keeping it takes time, too. Where it
         is not a shadow that is judged, but the live answer, one that is too large is kept as an empty one.
         """
-        if not self._allowance.has_any():
+        if is_shadow and not self._allowance.has_any():
             pair.leave_out("busy")
             return None
         size, most = len(answered.reply.body), self._settings.max_compared_bytes
@@ -289,10 +294,14 @@ class Shadows:
             if pair is not None:
                 pair.took(live_seconds=live_seconds, shadow_seconds=seconds)
                 if kept is not None:
-                    trusted, judged = (kept.reply, reply) if is_shadow else (reply, kept.reply)
-                    self._compare(pair, trusted, judged, body)
+                    if is_shadow:
+                        self._compare(pair, kept.reply, reply, body, self._allowance)
+                    else:
+                        self._compare(pair, reply, kept.reply, body, self._allowance_in_a_bake)
 
-    def _compare(self, pair: Compared, trusted: Reply, judged: Reply, body: bytes | bytearray) -> None:
+    def _compare(
+        self, pair: Compared, trusted: Reply, judged: Reply, body: bytes | bytearray, allowance: Allowance
+    ) -> None:
         """Compare both answers and count how they differ."""
         started, max_bytes = time.perf_counter(), self._settings.max_compared_bytes
         try:
@@ -304,7 +313,7 @@ class Shadows:
         except Exception:  # whatever is answered, the next copy is compared, too
             log.exception("two answers could not be compared")
             pair.leave_out("unreadable")
-        self._allowance.spend(time.perf_counter() - started)
+        allowance.spend(time.perf_counter() - started)
 
 
 def _answer(reply: Reply, max_bytes: int) -> Answer:

@@ -341,6 +341,17 @@ def test_an_allowance_is_a_share_of_what_the_process_uses() -> None:
     assert allowance.has_any()
 
 
+def test_a_process_that_idles_in_a_bake_compares_as_if_it_used_half_a_processor() -> None:
+    now = 0.0
+    allowances = [
+        Allowance(0.1, **more, clock=lambda: now, used=lambda: 0.0) for more in ({}, {"at_least_used": 0.5})
+    ]
+    for allowance in allowances:
+        allowance.spend(0.025 + 0.02)
+    now = 0.41
+    assert [allowance.has_any() for allowance in allowances] == [False, True], "0.002 s and 0.02 s are earned"
+
+
 def test_a_shadow_on_a_real_triton(start_gateway: StartGateway, triton_server: RunningTriton) -> None:
     gateway = start_gateway(triton_server.url, routes=table(1, target(1), shadow=target(3)))
     assert gateway.infer(1.0).json()["outputs"][0]["data"] == [2.0]
