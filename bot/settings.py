@@ -684,6 +684,8 @@ class RolloutRules(_Part):
     def _not_beside_each_other(self) -> Self:
         if self.replace != "beside" and self.steps != [WHOLE]:
             raise ValueError("steps need both versions on every Triton, and replace: in place never has both")
+        if self.replace != "beside" and self.bake is not None and self.bake.max_flips is not None:
+            raise ValueError("max_flips needs both versions on every Triton, and replace: in place never has both")
         return self
 
     @property

@@ -268,6 +268,12 @@ FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas
             "rollout.churn",
             "steps need both versions on every Triton",
         ),
+        (
+            "gates:\n",
+            "rollout: {churn: {bake: {max_flips: 0.02}, replace: in place}}\ngates:\n",
+            "rollout.churn",
+            "max_flips needs both versions on every Triton",
+        ),
         ("gates:\n", "rollout: {churn: {steps: [0, 100]}}\ngates:\n", None, "it must be at least 1"),
         ("gates:\n", "rollout: {churn: {steps: [0.5, 100]}}\ngates:\n", None, "it needs a whole number"),
         ("gates:\n", "rollout: {churn: {steps: [true, 100]}}\ngates:\n", None, "it needs a whole number"),

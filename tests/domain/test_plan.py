@@ -70,6 +70,13 @@ def test_a_triton_that_lost_a_version_loads_it_again() -> None:
     assert not found.nothing
 
 
+def test_what_is_compared_is_loaded_again_too() -> None:
+    table = RouteTable("dev", 4, {"churn": Route(target(8), compared=target(7))})
+    desired = Desired(environment="dev", models={"churn": entry(8)}, shadow={})
+    found = plan(desired, live(table, tritons={"t0": frozenset({("churn", 8)})}), known={})
+    assert (found.load, found.changes) == ({"t0": (target(7),)}, ())
+
+
 def test_a_gateway_that_missed_a_reload_reloads() -> None:
     old, other = RouteTable("dev", 3, TABLE.models), RouteTable("dev", 4, {})
     found = plan(DESIRED, live(TABLE, gateways={"g0": TABLE, "g1": old, "g2": other, "g3": None}), known=KNOWN)

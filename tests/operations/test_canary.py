@@ -25,10 +25,11 @@ KEY = "x-user-id"
 USERS = [f"user-{number}" for number in range(60)]
 
 
-def stepping(world: World) -> str:
+def stepping(world: World, **bake: float) -> str:
     """Return a new model whose changes go to a quarter of the users, to half of them, and then to all."""
     model = world.model()
-    world.configure("dev", rollout={model: {"steps": [25, 50, 100], "key": KEY}})
+    rules = {"steps": [25, 50, 100], "key": KEY, **({"bake": bake} if bake else {})}
+    world.configure("dev", rollout={model: rules})
     return model
 
 
@@ -166,7 +167,7 @@ def test_while_github_is_stopped_users_go_back_to_what_is_live_beside_the_canary
 
 @pytest.mark.slow
 def test_damaged_bytes_of_a_canary_are_published_again_and_its_rollout_goes_on(world: World) -> None:
-    model = stepping(world)
+    model = stepping(world, max_flips=0.02)
     world.served(world.register(model))
     second = world.register(model, "better")
     world.merged(second)
@@ -181,6 +182,7 @@ def test_damaged_bytes_of_a_canary_are_published_again_and_its_rollout_goes_on(w
     now = world.routes()["models"][model]["canary"]
     assert now["triton_model"] != was["triton_model"], "nothing is written over"
     assert {**now, "triton_model": ""} == {**was, "triton_model": ""}
+    assert world.routes()["models"][model]["compared"] == world.routes()["models"][model]["live"], "as before"
     assert versions(world, model) == expected(second.digest, 25), "no user gets another version"
     again = world.records(model)[-1]
     assert begun.rollout is not None and again.rollout is not None

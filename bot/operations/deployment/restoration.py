@@ -22,7 +22,7 @@ from bot.errors import PromobotError, Rejected
 from bot.operations.deployment.admission import Admission, golden_of, seen_once
 from bot.operations.deployment.item import Item
 from bot.operations.deployment.publishing import fresh_name
-from bot.operations.deployment.rollouts import under_way
+from bot.operations.deployment.rollouts import compares, under_way
 from bot.operations.deployment.run import Run
 from bot.operations.deployment.unfinished import Unfinished
 from bot.operations.inspection import inspect_answers, inspect_share, kept_of, ways_back, wrong_with
@@ -138,7 +138,8 @@ class Restoration:
         if rollout is None or len(run.settings.parts_with(model)) > 1:
             return None
         item = self._unfinished.item(replace(again, before=before), Admission(evidence=seen_once(run.ledger, what)))
-        return replace(item, rollout=rollout, leaves=what.target, reason=said)
+        item = replace(item, rollout=rollout, leaves=what.target, reason=said)
+        return replace(item, compares=compares(run, item))
 
     def _again(self, what: Routed, desired: Desired, known: KnownEntries) -> Change:
         slot = what.slot

@@ -67,10 +67,10 @@ def set_out(
         if rollout is not None:
             found.update({item.id: rollout for item in group})
     out = [replace(item, rollout=found.get(item.id, item.rollout)) for item in items]
-    return [replace(item, compares=_compares(run, item)) for item in out]
+    return [replace(item, compares=compares(run, item)) for item in out]
 
 
-def _compares(run: Run, item: Item) -> bool:
+def compares(run: Run, item: Item) -> bool:
     """Whether the rules limit how many decisions may change. Of a bundle the part is compared that users ask."""
     model, rules = item.change.model, run.settings.rollout_of(item.change.model).watched
     is_asked = run.settings.parts_with(model)[-1] == model
