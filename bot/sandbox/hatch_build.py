@@ -19,15 +19,19 @@ CONTENT = (
 class SameVersion(MetadataHookInterface):
     """Needs what the extra ``sandbox`` of the project needs, and ``promobot`` of exactly its own version.
 
-    In a source distribution, ``PKG-INFO`` says so already, and nobody calls this.
+    Its addresses are the project's, too. In a source distribution ``PKG-INFO`` has all of it already.
     """
 
     def update(self, metadata: dict[str, Any]) -> None:
+        if (Path(self.root) / "PKG-INFO").is_file():
+            metadata.setdefault("urls", {})
+            return
         project = tomllib.loads((Path(self.root).parents[1] / "pyproject.toml").read_text())["project"]
         metadata["dependencies"] = [
             f"{needed}=={metadata['version']}" if needed.startswith(f"{project['name']}[") else needed
             for needed in project["optional-dependencies"]["sandbox"]
         ]
+        metadata["urls"] = project.get("urls", {})
 
 
 class Carried(BuildHookInterface):  # type: ignore[type-arg]

@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -167,6 +168,11 @@ def test_a_tag_becomes_a_release(desk: Desk, forge_folder: Path) -> None:
 
     assert sorted(desk.index.uploads) == sorted(files), "and nothing else, by the identity of the run"
     assert "POST /_/oidc/mint-token" in desk.index.said
+
+    for name in ("promobot", "promobot_sandbox"):
+        with zipfile.ZipFile(built / f"{name}-{VERSION}-py3-none-any.whl") as archive:
+            said = archive.read(f"{name}-{VERSION}.dist-info/METADATA").decode()
+        assert f"Project-URL: Repository, {desk.server.page}\n" in said
 
     images = [line.split() for line in desk.noted("images")]
     assert [(target, told, pushed) for target, told, _, pushed, _, _ in images] == [
