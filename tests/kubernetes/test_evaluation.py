@@ -14,13 +14,13 @@ from bot import cli
 from bot.commands.evaluate import Arguments
 from bot.operations.evaluating import Loaded
 from tests.kubernetes import rules
-from tests.kubernetes.cluster import MANIFESTS, Cluster, Object, _kustomize, objects
+from tests.kubernetes.cluster import MANIFESTS, Cluster, Object, kustomized, objects
 
 RULES = (rules.schema, rules.unique, rules.restricted, rules.hardened)
 
 
 def made() -> list[Object]:
-    return list(yaml.safe_load_all(_kustomize(MANIFESTS / "evaluation")))
+    return list(yaml.safe_load_all(kustomized(MANIFESTS / "evaluation")))
 
 
 def with_pods(everything: list[Object]) -> Cluster:
