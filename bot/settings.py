@@ -873,6 +873,10 @@ class Environment(_Part):
         "default: always. A freeze wins over them, and the way back is always open",
     )
     freezes: list[Freeze] = Field(default_factory=list, description="times in which nothing new goes out")
+    rehearse: bool = Field(
+        default=False,
+        description="whether `promobot rehearse` may go back and forth here, to prove that the way back works",
+    )
     keep: Keep = Field(default=Keep(), description="how much of what was in service is kept for the way back")
     deadlines: Deadlines = Field(default=Deadlines(), description="how long the bot waits")
     concurrency: Concurrency = Field(default=Concurrency(), description="how much the bot does at the same time")

@@ -352,6 +352,7 @@ EVERY = (
             ("deploy", "--json"),
             ("watch", "--once"),
             ("rollback", "churn"),
+            ("rehearse", "churn"),
             ("rollback", "churn", "--now", "--reason", "users complain"),
             ("history",),
             ("quarantine", "list"),

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bot.domain.blame import GoesBack
-from bot.domain.bundle import Bundle, digest_of
+from bot.domain.bundle import Bundle, digest_of, is_not_given
 from bot.domain.desired import Change, Entry, Section
 from bot.domain.record import DeploymentRecord, Rollout
 from bot.domain.release import Lane, Slot
@@ -38,6 +38,9 @@ class Underway(BaseModel):
     bundle: Bundle | None = Field(default=None, description="the bundle that it is a part of, as it is to be")
     left: Bundle | None = Field(default=None, description="the bundle as it was before")
     rollout: Rollout | None = Field(default=None, description="the step of a rollout that it makes")
+    rehearsal: str = Field(
+        default="", description="who rehearses the way back, where it is a part of that", exclude_if=is_not_given
+    )
 
     def is_of(self, change: Change) -> bool:
         """Whether it is this change."""

@@ -14,7 +14,7 @@ from typing import Literal
 
 from bot.domain.bundled import bundle_in
 from bot.domain.desired import Entry
-from bot.domain.record import DeploymentRecord
+from bot.domain.record import DeploymentRecord, without_rehearsals
 from bot.domain.release import Lane, Slot
 
 When = Literal["verified", "baked"]
@@ -25,7 +25,7 @@ BySlot = Mapping[Slot, Sequence[DeploymentRecord]]
 def by_slot(records: Iterable[DeploymentRecord]) -> dict[Slot, list[DeploymentRecord]]:
     """Return these records by their place, in their order."""
     found: dict[Slot, list[DeploymentRecord]] = {}
-    for record in records:
+    for record in without_rehearsals(records):
         found.setdefault(record.slot, []).append(record)
     return found
 

@@ -141,6 +141,12 @@ class DeploymentRecord(BaseModel):
         exclude_if=is_not_given,
         json_schema_extra=ONLY_WHERE_GIVEN,
     )
+    rehearsal: str = Field(
+        default="",
+        description="who rehearsed the way back, where it is a part of that: nobody decided against a version",
+        exclude_if=is_not_given,
+        json_schema_extra=ONLY_WHERE_GIVEN,
+    )
     origin: Origin | None = Field(
         default=None,
         description="where it comes from; what the record itself does not hold is kept beside it",
@@ -186,6 +192,11 @@ class DeploymentRecord(BaseModel):
 def run_of(deployment: str, environment: str) -> str:
     """Return the run of a deployment: ``dev-00000012`` of ``dev-00000012-churn``."""
     return f"{environment}-{deployment.removeprefix(f'{environment}-').partition('-')[0]}"
+
+
+def without_rehearsals(records: Iterable[DeploymentRecord]) -> list[DeploymentRecord]:
+    """Return the records of decisions: a rehearsal goes back and forth, and decides nothing."""
+    return [record for record in records if not record.rehearsal]
 
 
 def turn_of(deployment: str, environment: str) -> int:

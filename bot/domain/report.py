@@ -16,7 +16,7 @@ from typing import Literal
 from bot.domain.bundle import digest_of
 from bot.domain.desired import Section
 from bot.domain.origin import Origin
-from bot.domain.record import DeploymentRecord
+from bot.domain.record import DeploymentRecord, without_rehearsals
 
 Kind = Literal["release", "way back", "shadow", "out of service"]
 """
@@ -130,7 +130,7 @@ def deliveries(records: Iterable[DeploymentRecord]) -> list[Delivery]:
 
     What changes nothing that users get is none: the same version published again, a shadow that is taken away.
     """
-    listed = list(records)
+    listed = without_rehearsals(records)
     last = _last_switches(listed)
     found: list[Delivery] = []
     live, canaries = _There(), _There()

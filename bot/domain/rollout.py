@@ -138,6 +138,7 @@ def baking_in(records: Sequence[DeploymentRecord], table: RouteTable, slot: Slot
         one
         for one in reversed(records)
         if one.slot == slot and one.is_well and one.after is not None and not _is_same(one.before, one.after)
+        if not one.rehearsal
     )
     last = next(found, None)
     if last is None or last.after is None or last.way_back or slot.lane is not Lane.LIVE:

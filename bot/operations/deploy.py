@@ -83,12 +83,15 @@ class Deployed:
         return ExitCode.UNCONFIRMED if self.undelivered else ExitCode.DONE
 
 
-def deploy(platform: Platform, *, say: Say, deep: bool = False, due: Due | None = None) -> Deployed:
+def deploy(
+    platform: Platform, *, say: Say, deep: bool = False, due: Due | None = None, rehearsal: str = ""
+) -> Deployed:
     """Converge the environment to the head of main; ``deep`` also looks at bytes, answers and aliases.
 
     ``due`` also makes a step of a rollout; nothing is done at all where that is no longer due. A step is not urgent:
     while another deployment runs, it raises Busy, and takes the lease from nobody. Where the settings have
-    mistakes that the way back does not need, only ways back go on, and nothing is removed.
+    mistakes that the way back does not need, only ways back go on, and nothing is removed. ``rehearsal`` says who
+    rehearsed the way back, from which this comes forth again, at once.
     """
     settings = platform.settings
     for mistake in settings.mistakes:
@@ -102,13 +105,13 @@ def deploy(platform: Platform, *, say: Say, deep: bool = False, due: Due | None 
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
         # It has read the rollbacks that wait for their revert before that is opened, and their notes are dropped.
-        run = Run(platform, systems, held=held, commit=commit, say=say)
+        run = Run(platform, systems, held=held, commit=commit, say=say, rehearsal=rehearsal)
         let_git_follow(platform, held, desired, say)
         if due is not None and not _is_to_be_done(run, due):
             return Deployed(settings.environment, commit)
         latest = lazy(lambda: _latest_merges(platform, repository))
         tell = partial(tell_pull_requests, latest=latest)
-        done = converge(run, desired, deep=deep, tell=tell, due=due)
+        done = converge(run, desired, deep=deep, tell=tell, due=due, at_once=bool(rehearsal))
         if settings.mistakes:
             say(f"nothing is cleaned up while the settings have a mistake ({settings.mistakes[0]})")
         else:

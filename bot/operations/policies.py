@@ -49,7 +49,7 @@ from bot.render import policy as words
 from bot.settings import path_of
 
 if TYPE_CHECKING:
-    from bot.domain.record import DeploymentRecord
+    from bot.domain.record import DeploymentRecord, without_rehearsals
     from bot.platform import Platform
     from bot.records.ledger import Ledger
     from bot.settings import Environment
@@ -394,7 +394,7 @@ class _One:
 
 
 def _ports(platform: Platform, records: Sequence[DeploymentRecord], memory: Memory, now: datetime) -> Ports:
-    look = _Look(platform, records, memory, now)
+    look = _Look(platform, without_rehearsals(records), memory, now)
     return Ports(
         environment=platform.environment,
         base=platform.settings.github.base,

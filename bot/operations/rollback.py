@@ -166,6 +166,16 @@ class Destination:
         return self.bundle.models[-1] if self.bundle else self.model
 
 
+def destination(platform: Platform, model: str, main: Main, history: list[DeploymentRecord]) -> Destination:
+    """Return where a rollback of the model would go now, with bytes that exist; raise Refused where there is none."""
+    entries = main.desired.models
+    asked, says = GoBack(model=model, by=""), _MainEntry(main.commit, entries.get(model), entries)
+    found = _target(platform, asked, history, says)
+    for part, entry in found.whole.items():
+        _see_that_its_bytes_exist(platform, part, entry)
+    return found
+
+
 @dataclass(frozen=True)
 class _MainEntry:
     """What main says of the model. Where it cannot be read, ``commit`` is empty, and the rest is believed.

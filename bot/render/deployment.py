@@ -207,7 +207,8 @@ def verdict(record: DeploymentRecord) -> str:
             )
         case "succeeded":
             was = f" (was {record.before.version})" if record.before else ""
-            return f"{record.model} {version} is served in {record.environment}{was}."
+            rehearsed = f", in a rehearsal by {record.rehearsal}" if record.rehearsal else ""
+            return f"{record.model} {version} is served in {record.environment}{was}{rehearsed}."
         case "unconfirmed":
             served = verdict(record.model_copy(update={"outcome": "succeeded"})).removesuffix(".")
             return f"{served}; everything holds but Slack; the message is in the outbox."

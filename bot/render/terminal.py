@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from bot.operations.propose_many import Proposals
     from bot.operations.quarantine import Quarantine, Undone
     from bot.operations.recheck import Rechecked
+    from bot.operations.rehearse import Rehearsed
     from bot.operations.retire import Retired
     from bot.operations.rollback import RolledBack
     from bot.operations.shadow import ShadowReport
@@ -437,6 +438,26 @@ def retired(done: Retired) -> str:
     if done.action == "already desired":
         return f"main retires {what} already: {done.reason}."
     return f"Merge this to take {what} out of service: {done.url}\nIt is {done.action}; {now}."
+
+
+def rehearsed(done: Rehearsed) -> str:
+    """Return whether the way back works, and how each of both deployments ended."""
+    name = f"{done.model} in {done.environment}"
+    if done.is_proven:
+        first = (
+            f"The way back of {name} works: users got version {done.back_to}, and have version {done.version} again."
+        )
+    elif done.forth and all(record.verified for record in done.forth):
+        first = f"The way back of {name} is not proven; users have version {done.version} again."
+    else:
+        first = f"The way back of {name} is not proven: {status_command(done.environment)} shows what users get."
+    told = [concluded(record, revert_url="") for record in (*done.back, *done.forth)]
+    return "\n".join([first, *told, *done.problems])
+
+
+def status_command(environment: str) -> str:
+    """Return what shows how everything is."""
+    return f"`promobot status --env {environment}`"
 
 
 def rolled_back(done: RolledBack) -> str:

@@ -18,7 +18,7 @@ from bot.domain.evidence import Evidence
 from bot.domain.gate import judge
 from bot.domain.hold import Held
 from bot.domain.promotion import Bake, Metric, Part, Progress, Promotion, progress_of, progress_of_all, thread_of
-from bot.domain.record import DeploymentRecord
+from bot.domain.record import DeploymentRecord, without_rehearsals
 from bot.domain.release import Slot
 from bot.domain.scope import asks_for_release, fingerprint, scope_of
 from bot.errors import InvalidInput, OutsideError, PromobotError, Unavailable
@@ -75,7 +75,7 @@ def follow(platform: Platform, *, say: Say, metrics: ServiceMetrics | None = Non
         say(str(error))
         promotions, away = _told_of(posted), _away(posted, error)
     ledger = platform.ledger
-    records, deploying = ledger.deployments(), _underway(platform)
+    records, deploying = without_rehearsals(ledger.deployments()), _underway(platform)
     if metrics is not None:
         metrics.deployments(platform.environment, records)
         metrics.outbox(platform.environment, len(platform.share.outbox.read()))

@@ -29,6 +29,7 @@ TYPED: dict[str, list[str]] = {
     "deploy": ["--env", "dev"],
     "watch": ["--env", "dev", "--once"],
     "rollback": ["churn", "--env", "dev"],
+    "rehearse": ["churn", "--env", "dev"],
     "retire": ["churn", "--env", "dev", "--reason", "x"],
     "history": ["--env", "dev"],
     "quarantine": ["list", "--env", "dev"],

@@ -16,6 +16,7 @@ from tests.reliability.scene import Call, Ended, Kill, Scene, calls
 Act = Callable[[Scene], object]
 DEPLOY = ("deploy", "--env", "dev")
 ROLLBACK = ("rollback", "churn", "--env", "dev", "--now", "--reason", "it is worse")
+REHEARSE = ("rehearse", "churn", "--env", "dev")
 
 
 def _nothing(_: Scene) -> None:
@@ -240,6 +241,7 @@ SCENARIOS = (
     ),
     Scenario("deploy, outbox", _outbox, _versions(churn=(1,))),
     Scenario("rollback --now", _two_served, CHURN, verb=ROLLBACK),
+    Scenario("rehearse", _two_served, CHURN, verb=REHEARSE),
     Scenario(
         "cleanup",
         cut_off_at("rename", ".closed", prepare=_wrong),

@@ -295,6 +295,7 @@ class Scene:
             },
             "packages": {"backends": ["onnxruntime", "python"], "file_types": [".onnx", ".data", ".py"]},
             "bundles": {"fraud": list(BUNDLE)},
+            "rehearse": True,
             "deadlines": {
                 "request_seconds": 10,
                 "load_seconds": 10,

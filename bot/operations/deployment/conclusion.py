@@ -209,7 +209,7 @@ def _judge(run: Run, item: Item, current: RouteTable, *, speaks: bool) -> _Judge
     """
     change = item.change
     if serves(_serving(current, change), change.after):
-        if change.before is not None and undoes(run.of(change.slot), change):
+        if change.before is not None and not item.rehearsal and undoes(run.of(change.slot), change):
             _quarantine(run, item, blamed(change.slot, change.before, change.left), _was_rolled_back(change))
         _withdraw_the_revert_of(run, change)
     elif item.is_step and isinstance(item.stage, Switched):
@@ -287,7 +287,7 @@ def _asked_at_once(run: Run, change: Change) -> WayBack | None:
 
 
 def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> DeploymentRecord:
-    is_way_back = undoes(run.of(item.change.slot), item.change)
+    is_way_back = not item.rehearsal and undoes(run.of(item.change.slot), item.change)
     way = _asked_at_once(run, item.change) if is_way_back else None
     criteria = list(item.criteria)
     if delivered:
@@ -314,6 +314,7 @@ def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> Deploy
         bundle=item.change.bundle,
         published_as=item.target.triton_model if item.target and item.change.bundle else "",
         rollout=item.rollout,
+        rehearsal=item.rehearsal,
         origin=Origin(proposed_by=way.by, asked_at=way.at) if way else None,
     )
 

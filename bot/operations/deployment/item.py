@@ -48,6 +48,8 @@ class Item:
     """The step of a rollout that it makes; None where it goes to all users at once, and nobody looks after it."""
     compares: bool = False
     """Whether gateways compare what it answers with what the version before answers to the same requests."""
+    rehearsal: str = ""
+    """Who rehearses the way back, where this is a part of that."""
     in_place: bool = False
     """Whether Tritons get it one after another, in the place of the one in service."""
 

@@ -100,6 +100,8 @@ def _first(run: Run, group: Sequence[Item], table: RouteTable) -> Rollout | None
         return None
     if any(undoes(had, change) or had_already(had, change) for change in changes for had in [run.of(change.slot)]):
         return None
+    if any(had[-1].rehearsal for change in changes if (had := run.of(change.slot))):
+        return None  # users had it a moment ago, and get it back at once
     is_first = any(table.route(change.model).live is None for change in changes)
     steps = (WHOLE,) if is_first else tuple(rules.steps)
     return Rollout(id=last.id, percent=steps[0], step=1, steps=steps, began_at=last.started_at, key=rules.key or "")

@@ -34,13 +34,17 @@ Answer = TypeVar("Answer")
 class Run(Past):
     """What every step of one deployment needs."""
 
-    def __init__(self, platform: Platform, systems: Serving, *, held: HeldShare, commit: str, say: Say) -> None:
+    def __init__(
+        self, platform: Platform, systems: Serving, *, held: HeldShare, commit: str, say: Say, rehearsal: str = ""
+    ) -> None:
+        """``rehearsal`` says who rehearses the way back; empty where this is meant."""
         super().__init__(platform)
         self.may_still = held.lease.check
         """Raises LeaseLost where a later deployment or rollback took over. All that the run changes goes through a
         handle that has it: ``held`` on the share, the controls below, the ledger."""
         self.ledger = HeldLedger(platform.ledger, self.may_still)
         self.systems, self.held, self.commit, self.say = systems, held, commit, say
+        self.rehearsal = rehearsal
         self.alone = Lock()
         """The thread that publishes a large package holds it."""
         self.reverts: dict[str, str] = {}

@@ -58,7 +58,16 @@ class Unfinished:
         reason = change.retired
         if stays_the_same(change) and change.bundle is not None:
             reason = f"another part of its bundle {change.bundle.name} changes"
-        return Item(change, name, began, evidence=admission.evidence, reason=reason, steps=steps, rollout=rollout)
+        return Item(
+            change,
+            name,
+            began,
+            evidence=admission.evidence,
+            reason=reason,
+            steps=steps,
+            rollout=rollout,
+            rehearsal=self._run.rehearsal,
+        )
 
     def publishes_again(self, what: Routed) -> bool:
         """Whether what was cut off was publishing this version again."""
@@ -141,7 +150,14 @@ class Unfinished:
     def _cut_off(self, underway: Underway, problem: str, *, switched: bool, why: GoesBack | None = None) -> Item:
         stage = CutOff(problem, switched, why)
         change = self._change(underway)
-        return Item(change, underway.id, underway.started_at, stage=stage, rollout=underway.rollout)
+        return Item(
+            change,
+            underway.id,
+            underway.started_at,
+            stage=stage,
+            rollout=underway.rollout,
+            rehearsal=underway.rehearsal,
+        )
 
     def _change(self, underway: Underway) -> Change:
         return underway.change_in(self._run.settings.environment)
@@ -201,6 +217,7 @@ def _underway(item: Item) -> Underway:
         bundle=item.change.bundle,
         left=item.change.left,
         rollout=item.rollout,
+        rehearsal=item.rehearsal,
     )
 
 
