@@ -45,10 +45,34 @@ def test_diagrams_are_drawn_by_the_file_that_the_decision_names() -> None:
 
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    done = build(tmp_path / "site")
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert build(tmp_path / "site") == (0, "")
     loaded = re.compile(
         r"<(?:script|img|iframe)[^>]+src=\"(?:https?:)?//|<link[^>]+stylesheet[^>]+href=\"(?:https?:)?//"
     )
     pages = [*(tmp_path / "site").rglob("*.html")]
+    asks = [str(page) for page in pages if 'data-md-component="source"' in page.read_text()]
+    assert asks == [], "the theme would ask api.github.com in each reader's browser"
     assert len(pages) > 100 and [str(page) for page in pages if loaded.search(page.read_text())] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "complaint"),
+    [
+        ("[x](missing.md)", "a link 'missing.md'"),
+        ("[x](#nowhere)", "a link '#nowhere'"),
+        ("[x](other.md#nowhere)", "does not contain an anchor '#nowhere'"),
+        ("![x](missing.png)", "a link 'missing.png'"),
+        ("fine", "  - other.md"),
+    ],
+)
+def test_what_leads_nowhere_ends_the_build(page: str, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/index.md").write_text(f"# Home\n\n{page}\n")
+    (tmp_path / "docs/other.md").write_text("# Other\n")
+    nav = "[index.md]" if page == "fine" else "[index.md, other.md]"
+    configuration = tmp_path / "mkdocs.yml"
+    configuration.write_text(f"INHERIT: {PROJECT / 'mkdocs.yml'}\nnav: {nav}\nhooks: []\nextra_javascript: []\n")
+    code, complaints = build(tmp_path / "site", configuration=configuration)
+    assert code == 1
+    assert complaint in complaints

@@ -1,4 +1,4 @@
-"""A hook of MkDocs: what a page links outside of ``docs/`` is in the repository, and has no page on the site."""
+"""Hooks of MkDocs: a link out of ``docs/`` leads to the repository, and a reader's browser asks no other host."""
 
 from __future__ import annotations
 
@@ -24,3 +24,13 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
         return f"{before}{repository}/{target}{anchor}" if outside else found[0]
 
     return _LINK.sub(there, markdown)
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Return the page without what has the theme ask GitHub, in each reader's browser, for stars and releases."""
+    return output.replace(' data-md-component="source"', "")
+
+
+def on_post_template(output: str, **_: Any) -> str:
+    """Return a page that is made of no text, as that of an unknown address is, in the same way."""
+    return on_post_page(output)
