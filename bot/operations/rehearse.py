@@ -130,13 +130,13 @@ def _see_that_it_stands(run: Run, model: str, desired: Desired, seen: Live) -> E
         raise _not_now(run, "a deployment was cut off; `promobot deploy` finishes it")
     if run.closed is not None:
         raise _not_now(run, "nothing new may go out now, and what is gone back from would be new again")
+    parts = run.settings.parts_with(model)
+    if any(table.route(part).canary is not None or table.route(part).partly for part in parts):
+        raise _not_now(run, f"{model} is being rolled out")
     if wanted is None or not serves(route.live, wanted):
         raise _not_now(run, f"users do not get what main says of {model}: it is held, or not deployed yet")
     if wanted.digest in run.quarantined:
         raise _not_now(run, f"{model} {wanted.version} is in quarantine")
-    parts = run.settings.parts_with(model)
-    if any(table.route(part).divides or table.route(part).partly for part in parts):
-        raise _not_now(run, f"{model} is being rolled out")
     if any(one.model in parts for one in bakes(platform, table, datetime.now(UTC))):
         raise _not_now(run, f"{model} {wanted.version} bakes")
     todo = plan(desired, seen, known=known_entries(run.history))

@@ -982,6 +982,22 @@ MUTATIONS = (
     ),
     Mutation(
         "rehearsals",
+        "none in a bake",
+        "bot/operations/rehearse.py",
+        "    if any(one.model in parts for one in bakes(platform, table, datetime.now(UTC))):\n",
+        "    if False:\n",
+        ("tests/operations/test_rehearse.py::test_it_refuses[bake]",),
+    ),
+    Mutation(
+        "rehearsals",
+        "none in a rollout",
+        "bot/operations/rehearse.py",
+        "    if any(table.route(part).canary is not None or table.route(part).partly for part in parts):\n",
+        "    if False:\n",
+        ("tests/operations/test_rehearse.py::test_it_refuses[rollout]",),
+    ),
+    Mutation(
+        "rehearsals",
         "none in a freeze",
         "bot/operations/rehearse.py",
         "    if run.closed is not None:\n",
