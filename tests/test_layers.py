@@ -88,7 +88,7 @@ def layer(
 
 
 OF_RESULTS = (
-    "render.adoption render.bisecting render.explaining render.packaging render.reporting render.job render.slack "
+    "render.adoption render.attesting render.bisecting render.explaining render.packaging render.reporting render.job render.slack "
     "render.terminal"
 )
 """Documents that are made of results. They stand above the operations; the other documents are made of values."""
@@ -110,7 +110,7 @@ LAYERS = {
     # The service is one of the commands, which stays until it is stopped.
     "bot.commands": layer(
         "arguments board commands domain environment_files errors exit_codes log_options metrics operations output "
-        "platform records.ledger render requests results settings slack training.adoption training.model_directory "
+        "platform records.ledger render requests results settings signing slack training.adoption training.model_directory "
         "training.registration training.samples",
         "pydantic",
     ),
@@ -134,6 +134,8 @@ LAYERS = {
     "bot.s3": layer("concurrency errors redaction retry transport_errors trust web", "boto3 botocore"),
     # How every client over HTTP is made. PyGithub brings requests, which knows what NO_PROXY may say.
     "bot.web": layer("trust", "httpx requests"),
+    # Keys in files, which sign statements.
+    "bot.signing": layer("errors", "cryptography"),
     # Whom every client trusts. requests brings certifi, for a machine without a store of its own.
     "bot.trust": layer("errors", "certifi"),
     # Why a server was not reached, in one place for all libraries.
@@ -150,6 +152,7 @@ LAYERS = {
     "bot.render": layer("domain errors exit_codes render", but=OF_RESULTS, pure=True),
     # For types: a command imports its own operation. Importing all of them would take it 0.15 to 0.3 s more.
     "bot.render.adoption": layer("render", for_types="training.adoption", pure=True),
+    "bot.render.attesting": layer("domain", for_types="operations", pure=True),
     "bot.render.bisecting": layer("domain render", for_types="operations", pure=True),
     "bot.render.explaining": layer("domain render", for_types="operations", pure=True),
     "bot.render.reporting": layer("domain render", for_types="operations", pure=True),
@@ -188,8 +191,8 @@ LAYERS = {
         "tritonclient grpc google httpx",
     ),
     "bot.operations": layer(
-        "concurrency domain environment_files errors evaluation exit_codes extras redaction settings spool systems "
-        "operations platform recordings records runner share render",
+        "concurrency domain environment_files errors evaluation exit_codes extras redaction settings signing spool "
+        "systems operations platform recordings records runner share render",
         "pydantic",
         but=OF_RESULTS,
     ),

@@ -359,6 +359,7 @@ EVERY = (
             ("quarantine", "lift", f"sha256:{7:064x}", "--reason", "by mistake"),
             ("evidence", "list", "churn"),
             ("evidence", "revoke", "churn", "1", "--reason", "by mistake"),
+            ("evidence", "export", "churn", "1"),
             ("recheck", "churn"),
             ("bisect", "churn", "--case", "law"),
             ("explain", "0"),

@@ -243,6 +243,11 @@ class Ledger:
             found.append(record)
         return found
 
+    def sha256_of(self, deployment: str) -> str:
+        """Return the sha256 of a deployment record as the store has it, in hexadecimal digits; empty without one."""
+        text = self._store.get(f"deployments/{self.environment}/{deployment}.json")
+        return hashlib.sha256(text.encode()).hexdigest() if text is not None else ""
+
     def note_origin(self, note: OriginNote) -> None:
         """Write where a deployment comes from; the first note of a deployment stays."""
         with suppress(Refused):
