@@ -88,8 +88,8 @@ def layer(
 
 
 OF_RESULTS = (
-    "render.adoption render.attesting render.bisecting render.explaining render.packaging render.reporting render.job render.slack "
-    "render.terminal"
+    "render.adoption render.attesting render.bisecting render.explaining render.packaging render.reporting render.job "
+    "render.slack render.terminal"
 )
 """Documents that are made of results. They stand above the operations; the other documents are made of values."""
 
@@ -110,7 +110,8 @@ LAYERS = {
     # The service is one of the commands, which stays until it is stopped.
     "bot.commands": layer(
         "arguments board commands domain environment_files errors exit_codes log_options metrics operations output "
-        "platform records.ledger render requests results settings signing slack training.adoption training.model_directory "
+        "platform records.ledger render requests results settings signing slack training.adoption "
+        "training.model_directory "
         "training.registration training.samples",
         "pydantic",
     ),
