@@ -88,8 +88,8 @@ def layer(
 
 
 OF_RESULTS = (
-    "render.adoption render.attesting render.bisecting render.explaining render.packaging render.reporting render.job "
-    "render.slack render.terminal"
+    "render.adoption render.attesting render.bisecting render.explaining render.packaging render.reporting "
+    "render.job render.slack render.terminal"
 )
 """Documents that are made of results. They stand above the operations; the other documents are made of values."""
 
