@@ -35,6 +35,7 @@ from bot.domain.policy import (
     requires_verdict,
     rollout_of,
 )
+from bot.domain.record import without_rehearsals
 from bot.domain.release import Slot
 from bot.domain.scope import fingerprint, scope_of
 from bot.errors import InvalidInput, PromobotError
@@ -49,7 +50,7 @@ from bot.render import policy as words
 from bot.settings import path_of
 
 if TYPE_CHECKING:
-    from bot.domain.record import DeploymentRecord, without_rehearsals
+    from bot.domain.record import DeploymentRecord
     from bot.platform import Platform
     from bot.records.ledger import Ledger
     from bot.settings import Environment
