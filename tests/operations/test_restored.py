@@ -194,11 +194,13 @@ def test_a_lost_share_is_filled_again_while_users_are_served(world: World, store
 def test_a_lost_share_is_filled_again_where_everything_came_up_anew(world: World, stores: Stores) -> None:
     release = Release(world)
     release.goes_on()
+    newest = world.ledger().newest_deployment()
     stores.lose_share()
     well(world.words("doctor", "--env", "dev", "--init"))
     restart_all(world)
     assert world.routes()["models"] == {}, "nobody remembers anything"
     well(world.words("reconcile", "--env", "dev"))
+    assert world.ledger().newest_deployment() > newest, "it has a record of its own, of a later turn"
     release.see_that_all_is_well(generation=1)
 
 
