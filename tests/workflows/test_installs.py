@@ -17,7 +17,9 @@ AIRFLOW_LOCK = "/tmp/airflow.lock"
 """Where manifests/airflow/Containerfile puts the sandbox's."""
 README = "README.md"
 CONTRIBUTING = "CONTRIBUTING.md"
-BY_PEOPLE = (README, CONTRIBUTING, ".ci/run")
+TUTORIAL = "docs/tutorials/first-release.md"
+IN_KOREAN = ("docs/README.ko.md", "docs/tutorials/first-release.ko.md")
+BY_PEOPLE = (README, CONTRIBUTING, TUTORIAL, *IN_KOREAN, ".ci/run")
 """Where one line sets up a clone."""
 
 
