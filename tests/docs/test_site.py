@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from bot.sandbox.more_acts import MORE
+from bot.sandbox.story import ACTS
 from tests.site import hooks, reference
 from tests.site.__main__ import build
 
@@ -19,6 +21,13 @@ CONFIG = {"repo_url": "https://github.example/acme/promobot/"}
 @pytest.mark.parametrize("path", reference.pages())
 def test_a_generated_page_is_what_the_code_says(path: str) -> None:
     assert (PROJECT / path).read_text() == reference.pages()[path], "write it again: python -m tests.site --pages"
+
+
+def test_the_recorded_demo_has_the_acts_that_the_demo_has() -> None:
+    text = (PROJECT / "docs/tutorials/demo.md").read_text()
+    titles = [title for title, _ in (*ACTS, *MORE)]
+    assert re.findall(r"^Act (\d+): (.+)$", text, re.MULTILINE) == [(str(i), t) for i, t in enumerate(titles, 1)]
+    assert re.findall(r"^✓ Act \d+: (.+) \(\d+ s\)$", text, re.MULTILINE) == titles, "each ended as it must"
 
 
 @pytest.mark.parametrize(
