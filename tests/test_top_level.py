@@ -11,7 +11,7 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 FOLDERS = {".github", "bot", "docs", "manifests", "promotions", "tests"}
 FILES = re.compile(
-    r"pyproject\.toml|README\.md|mkdocs\.yml"
+    r"pyproject\.toml|README(\.[a-z]{2})?\.md|mkdocs\.yml"
     r"|\.[^/]+"  # settings of tools
     r"|requirements(-[a-z]+)?\.lock"
     r"|(LICENSE|NOTICE|SECURITY|CONTRIBUTING|CODE_OF_CONDUCT|CITATION|AUTHORS)(\.[a-z]+)?"

@@ -26,12 +26,13 @@ from bot.records.directory import RecordStore
 from bot.render import checks, differences, evaluation, proposal
 from bot.training import WrittenSet
 from bot.training.package import read_package
+from tests.docs.translations import is_translation
 from tests.domain.entries import entry
 from tests.gateway.gateways import running_application
 from tests.surface import origin
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 INSTALL = (
     "python3 -m venv .venv && .venv/bin/pip install --quiet --require-hashes --requirement requirements-uv.lock && "
@@ -102,7 +103,8 @@ def test_every_test_that_is_named_is_there(page: Path) -> None:
 def test_every_page_is_in_an_index() -> None:
     indexes = [ROOT / "docs" / name for name in ("index.md", "decisions/README.md", "proof/README.md")]
     linked = {(page.parent / link).resolve() for page in indexes for link in _LINK.findall(page.read_text())}
-    assert [name(page) for page in PAGES[1:] if page not in {indexes[0], *linked}] == []
+    pages = [page for page in PAGES[2:] if not is_translation(page)]  # a translation is linked by its language
+    assert [name(page) for page in pages if page not in {indexes[0], *linked}] == []
 
 
 def test_each_decision_has_one_row_in_order() -> None:
@@ -209,7 +211,12 @@ def test_no_diagram_ends_a_line_by_accident(page: Path) -> None:
 
 # --- examples -----------------------------------------------------------------------------------------------------
 
-EXAMPLES = [(page, number, code) for page in PAGES for number, code in enumerate(fenced(page, "python"))]
+EXAMPLES = [
+    (page, number, code)
+    for page in PAGES
+    if not is_translation(page)  # its code is its source's
+    for number, code in enumerate(fenced(page, "python"))
+]
 
 
 def made_by(module: str, name: str) -> object:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from tests.docs.translations import is_translation
+
 PROJECT = Path(__file__).parents[2]
 Kind = Literal["docs", "docstrings", "comments", "messages"]
 WORDS_OF_A_MESSAGE = 4
@@ -25,11 +27,12 @@ class Text(NamedTuple):
 
 
 def docs() -> Iterator[Text]:
-    """Yield each page; code is left out, and so is what a program wrote (the proof, the reference)."""
+    """Yield each English page; code is left out, and so is what a program wrote (the proof, the reference)."""
     pages = [*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").rglob("*.md"))]
     for page in pages:
         name = str(page.relative_to(PROJECT))
-        if not name.startswith("docs/proof/") and name not in WRITTEN_FROM_DOCSTRINGS:
+        written = name.startswith("docs/proof/") or name in WRITTEN_FROM_DOCSTRINGS
+        if not written and not is_translation(page):
             yield Text(name, 1, _without_code(_by_people(page.read_text())))
 
 
