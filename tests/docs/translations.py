@@ -26,9 +26,11 @@ NAMED = (
     "README.md",
     "docs/index.md",
     "docs/how-to/board.md",
+    "docs/how-to/on-call.md",
     "docs/how-to/policies.md",
     "docs/how-to/rollout.md",
     "docs/how-to/slack.md",
+    "docs/tutorials/first-release.md",
 )
 """The pages that every language has: what people read who decide, review, release or are on call."""
 
