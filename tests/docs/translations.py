@@ -30,6 +30,7 @@ NAMED = (
     "docs/how-to/policies.md",
     "docs/how-to/rollout.md",
     "docs/how-to/slack.md",
+    "docs/reference/glossary.md",
     "docs/tutorials/first-release.md",
 )
 """The pages that every language has: what people read who decide, review, release or are on call."""
