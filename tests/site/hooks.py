@@ -10,7 +10,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # MkDocs reads this file alone
 
-from tests.docs.translations import is_translation, sections  # noqa: E402
+from tests.docs.translations import is_translation, sections
 
 _LINK = re.compile(r"(\]\(|src=\"|href=\")([^)\s\"#]+)(#[^)\s\"]*)?")
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|/|#")
@@ -18,7 +18,8 @@ _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|/|#")
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
     """Return the page with links to files of the repository as addresses there."""
-    markdown = _with_anchors_of_the_source(markdown, Path(page.file.abs_src_path or ""))
+    if is_translation(Path(page.file.src_uri)):
+        markdown = _with_anchors_of_the_source(markdown, Path(config["docs_dir"], page.file.src_uri))
     folder = posixpath.dirname(page.file.src_uri)
     repository = f"{config['repo_url'].rstrip('/')}/blob/main"
 
@@ -45,8 +46,6 @@ def on_post_template(output: str, **_: Any) -> str:
 
 def _with_anchors_of_the_source(markdown: str, page: Path) -> str:
     """Give each heading of a translation its English anchor, too: pages that are not translated link to that."""
-    if not is_translation(page):
-        return markdown
     english = [one.anchor for one in sections(page.with_name(page.name.split(".")[0] + ".md").read_text())]
     translated = sections(markdown)
     anchored = zip(english, translated, strict=True)
