@@ -46,6 +46,15 @@ def test_a_link_that_leaves_the_pages_leads_to_the_repository(page: str, link: s
     assert hooks.on_page_markdown(link, page=at, config=CONFIG) == becomes.format(there)
 
 
+def test_a_translation_has_the_anchors_of_its_source(tmp_path: Path) -> None:
+    (tmp_path / "way.md").write_text("# Way back\n\nGo.\n\n## Who may\n\nYou.\n")
+    (tmp_path / "way.ko.md").write_text(korean := "# 되돌리기\n\n실행합니다.\n\n## 권한\n\n여러분.\n")
+    at = SimpleNamespace(file=SimpleNamespace(src_uri="way.ko.md"))
+    written = hooks.on_page_markdown(korean, page=at, config={**CONFIG, "docs_dir": str(tmp_path)})
+    assert '<a id="way-back"></a>\n\n# 되돌리기\n' in written
+    assert '<a id="who-may"></a>\n\n## 권한\n' in written
+
+
 def test_diagrams_are_drawn_by_the_file_that_the_decision_names() -> None:
     text = (PROJECT / "docs/site/mermaid.tiny.js").read_bytes()
     assert hashlib.sha256(text).hexdigest() == "7a644017d37f93c8359790884e6b67fb1f747c78eb20475952404bd87190a3f8"
