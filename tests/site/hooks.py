@@ -49,4 +49,5 @@ def _with_anchors_of_the_source(markdown: str, page: Path) -> str:
     english = [one.anchor for one in sections(page.with_name(page.name.split(".")[0] + ".md").read_text())]
     translated = sections(markdown)
     anchored = zip(english, translated, strict=True)
-    return "\n".join(f'<a id="{anchor}"></a>\n\n{one.heading}\n{one.text}\n' for anchor, one in anchored)
+    # Behind the heading: a page whose first line is not its heading would be named after its file.
+    return "\n".join(f'{one.heading}\n\n<a id="{anchor}"></a>\n\n{one.text}\n' for anchor, one in anchored)
